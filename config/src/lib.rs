@@ -1,0 +1,1 @@
+//! The gateway's config: typed, linted with positions, with a JSON Schema

@@ -1,0 +1,1 @@
+//! Connector: Apache Kafka by librdkafka

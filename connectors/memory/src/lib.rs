@@ -1,0 +1,1 @@
+//! Connector: an append-only log per topic in this process

@@ -1,0 +1,1 @@
+//! Connector: NATS, core and JetStream

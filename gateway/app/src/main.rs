@@ -1,0 +1,2 @@
+//! The `bayeux-gateway` binary.
+fn main() {}

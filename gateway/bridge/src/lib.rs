@@ -1,0 +1,1 @@
+//! The bridge between Bayeux sessions and brokers: mapping, ingest, egress, services

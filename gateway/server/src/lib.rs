@@ -1,0 +1,1 @@
+//! A Bayeux server to embed: sessions, channels, fan-out and the three transports

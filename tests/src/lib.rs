@@ -1,0 +1,3 @@
+//! What the end-to-end tests share: real brokers as processes, the gateway's binary, real clients.
+
+pub mod lab;
