@@ -30,5 +30,5 @@ pub use factory::{
 pub use handler::{Caller, HandlerError, Request, RequestHandler, Response};
 pub use health::{Health, HealthCell, State};
 pub use record::{Headers, Inbound, Outbound, Position};
-pub use secret::{Duration, Secret, TlsSettings};
+pub use secret::{ByteSize, Duration, Secret, TlsSettings};
 pub use topic::{FilterToken, TopicError, TopicFilter, TopicSyntax};
