@@ -4,3 +4,9 @@
 //! protocol is tested in microseconds. `docs/architecture.md` of the project shows who drives it.
 
 pub mod channel;
+pub mod delivery;
+pub mod error;
+pub mod message;
+pub mod queue;
+pub mod reply;
+pub mod session;

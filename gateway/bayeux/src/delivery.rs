@@ -1,0 +1,104 @@
+//! What the server sends unasked: a message to a subscriber, serialized once and shared by all of them.
+
+use crate::reply::{object_field, string};
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::sync::OnceLock;
+
+/// A message on its way to one or many sessions.
+#[derive(Debug)]
+pub struct Delivery {
+    channel: ByteString,
+    json: Bytes,
+    framed: OnceLock<Bytes>,
+}
+
+/// The parts of a delivery.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryParts<'a> {
+    /// The request's id: only on an answer to one session.
+    pub id: Option<&'a str>,
+    /// `successful`: only on an answer to one session.
+    pub successful: Option<bool>,
+    /// Raw JSON; `null` when there is none, as clients take a message without `data` for a reply.
+    pub data: &'a [u8],
+    /// Fields of `ext`, raw JSON.
+    pub ext: &'a [(ByteString, Bytes)],
+    /// Further top-level fields, raw JSON.
+    pub other: &'a [(ByteString, Bytes)],
+}
+
+impl Delivery {
+    /// Serializes it. Neither the publisher's `clientId` nor its `id` belongs in a broadcast (CometD
+    /// `BayeuxServerImpl.publish`).
+    pub fn new(channel: ByteString, parts: &DeliveryParts<'_>) -> Self {
+        let mut out = Vec::with_capacity(32 + channel.len() + parts.data.len() + 64 * parts.ext.len());
+        out.extend_from_slice(b"{\"channel\":");
+        string(&channel, &mut out);
+        if let Some(id) = parts.id {
+            out.extend_from_slice(b",\"id\":");
+            string(id, &mut out);
+        }
+        if let Some(successful) = parts.successful {
+            out.extend_from_slice(if successful { b",\"successful\":true" } else { b",\"successful\":false" });
+        }
+        for (name, raw) in parts.other {
+            out.push(b',');
+            string(name, &mut out);
+            out.push(b':');
+            out.extend_from_slice(raw);
+        }
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(if parts.data.is_empty() { b"null" } else { parts.data });
+        object_field("ext", parts.ext, &mut out);
+        out.push(b'}');
+        Delivery { channel, json: out.into(), framed: OnceLock::new() }
+    }
+
+    /// A message that is none of a channel's, such as a server's own `/meta/disconnect`.
+    pub fn from_json(channel: ByteString, json: Bytes) -> Self {
+        Delivery { channel, json, framed: OnceLock::new() }
+    }
+
+    /// The channel it is on.
+    pub fn channel(&self) -> &ByteString {
+        &self.channel
+    }
+
+    /// The JSON object.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// What it counts against a queue's bound, in bytes.
+    pub fn weight(&self) -> usize {
+        self.json.len() + 64
+    }
+
+    /// The JSON object in a transport's framing, made by the first who needs it and shared by the rest.
+    pub fn framed(&self, frame: impl FnOnce(&[u8]) -> Bytes) -> &Bytes {
+        self.framed.get_or_init(|| frame(&self.json))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_verbatim_and_never_missing() {
+        let delivery = Delivery::new("/a".into(), &DeliveryParts { data: b"{\"x\" : 1.0}", ..Default::default() });
+        assert_eq!(delivery.json(), &r#"{"channel":"/a","data":{"x" : 1.0}}"#);
+        let empty = Delivery::new("/a".into(), &DeliveryParts::default());
+        assert_eq!(empty.json(), &r#"{"channel":"/a","data":null}"#);
+    }
+
+    #[test]
+    fn an_answer_has_the_id_and_outcome_that_remote_calls_look_for() {
+        let answer = Delivery::new(
+            "/service/x".into(),
+            &DeliveryParts { id: Some("4"), successful: Some(false), data: b"\"no\"", ..Default::default() },
+        );
+        assert_eq!(answer.json(), &r#"{"channel":"/service/x","id":"4","successful":false,"data":"no"}"#);
+    }
+}

@@ -1,0 +1,249 @@
+//! What the server answers: one reply per message, and its advice.
+
+use crate::message::{Message, MessageId};
+use bytes::Bytes;
+use bytestring::ByteString;
+
+/// What a client should do after a failure or between connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Connect again.
+    Retry,
+    /// Begin with a handshake.
+    Handshake,
+    /// Stay away.
+    None,
+}
+
+impl Reconnect {
+    fn as_str(self) -> &'static str {
+        match self {
+            Reconnect::Retry => "retry",
+            Reconnect::Handshake => "handshake",
+            Reconnect::None => "none",
+        }
+    }
+}
+
+/// Advice of the server. Times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What to do next.
+    pub reconnect: Reconnect,
+    /// How long to wait before it.
+    pub interval: u64,
+    /// How long the server holds a connect.
+    pub timeout: Option<u64>,
+    /// How long the session lives without a connect.
+    pub max_interval: Option<u64>,
+    /// Another session of this browser holds a connect.
+    pub multiple_clients: bool,
+}
+
+impl Advice {
+    /// That advice with that interval and nothing else.
+    pub fn new(reconnect: Reconnect, interval: u64) -> Self {
+        Advice { reconnect, interval, timeout: None, max_interval: None, multiple_clients: false }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"reconnect\":\"");
+        out.extend_from_slice(self.reconnect.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"interval\":");
+        number(self.interval, out);
+        if let Some(timeout) = self.timeout {
+            out.extend_from_slice(b",\"timeout\":");
+            number(timeout, out);
+        }
+        if let Some(max_interval) = self.max_interval {
+            out.extend_from_slice(b",\"maxInterval\":");
+            number(max_interval, out);
+        }
+        if self.multiple_clients {
+            out.extend_from_slice(b",\"multiple-clients\":true");
+        }
+        out.push(b'}');
+    }
+}
+
+/// Why a message is refused: the error string, and advice if any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `code:args:text`.
+    pub error: ByteString,
+    /// What the client should do.
+    pub advice: Option<Advice>,
+}
+
+impl Refusal {
+    /// With that error string and no advice.
+    pub fn new(error: impl Into<ByteString>) -> Self {
+        Refusal { error: error.into(), advice: None }
+    }
+    /// With advice.
+    pub fn with_advice(mut self, advice: Advice) -> Self {
+        self.advice = Some(advice);
+        self
+    }
+}
+
+/// The reply to one message, as data: extensions may still change it.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The request's channel; absent when the request had none.
+    pub channel: Option<ByteString>,
+    /// The request's id.
+    pub id: Option<ByteString>,
+    /// The request's `subscription`, in the JSON type it was sent.
+    pub subscription: Option<Bytes>,
+    /// The error string when it failed.
+    pub error: Option<ByteString>,
+    /// Advice.
+    pub advice: Option<Advice>,
+    /// Fields of `ext`, raw JSON.
+    pub ext: Vec<(ByteString, Bytes)>,
+    /// Further top-level fields, raw JSON (handshake: clientId, version, …).
+    pub fields: Vec<(&'static str, Bytes)>,
+}
+
+impl Reply {
+    /// The successful reply to that message.
+    pub fn to(message: &Message) -> Self {
+        Reply {
+            channel: message.channel.clone(),
+            id: match &message.id {
+                Some(MessageId::Valid(id)) => Some(id.clone()),
+                _ => None,
+            },
+            subscription: message.subscription.clone(),
+            error: None,
+            advice: None,
+            ext: Vec::new(),
+            fields: Vec::new(),
+        }
+    }
+
+    /// Makes it a failure.
+    pub fn refuse(mut self, refusal: Refusal) -> Self {
+        self.error = Some(refusal.error);
+        self.advice = refusal.advice.or(self.advice);
+        self
+    }
+
+    /// Adds a top-level field that is a JSON string.
+    pub fn string_field(&mut self, name: &'static str, value: &str) {
+        let mut raw = Vec::with_capacity(value.len() + 2);
+        string(value, &mut raw);
+        self.fields.push((name, raw.into()));
+    }
+
+    /// Whether it says `successful: true`.
+    pub fn successful(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// Appends it as a JSON object.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        if let Some(channel) = &self.channel {
+            out.extend_from_slice(b"\"channel\":");
+            string(channel, out);
+            out.push(b',');
+        }
+        if let Some(id) = &self.id {
+            out.extend_from_slice(b"\"id\":");
+            string(id, out);
+            out.push(b',');
+        }
+        if let Some(subscription) = &self.subscription {
+            out.extend_from_slice(b"\"subscription\":");
+            out.extend_from_slice(subscription);
+            out.push(b',');
+        }
+        for (name, raw) in &self.fields {
+            string(name, out);
+            out.push(b':');
+            out.extend_from_slice(raw);
+            out.push(b',');
+        }
+        match &self.error {
+            None => out.extend_from_slice(b"\"successful\":true"),
+            Some(error) => {
+                out.extend_from_slice(b"\"successful\":false,\"error\":");
+                string(error, out);
+            }
+        }
+        if let Some(advice) = &self.advice {
+            out.extend_from_slice(b",\"advice\":");
+            advice.write(out);
+        }
+        object_field("ext", &self.ext, out);
+        out.push(b'}');
+    }
+}
+
+/// Appends `,"name":{…}` unless there are no fields.
+pub(crate) fn object_field(name: &str, fields: &[(ByteString, Bytes)], out: &mut Vec<u8>) {
+    if fields.is_empty() {
+        return;
+    }
+    out.push(b',');
+    string(name, out);
+    out.push(b':');
+    for (i, (name, raw)) in fields.iter().enumerate() {
+        out.push(if i == 0 { b'{' } else { b',' });
+        string(name, out);
+        out.push(b':');
+        out.extend_from_slice(raw);
+    }
+    out.push(b'}');
+}
+
+/// Appends a JSON string.
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(serde_json::Value::from(text).to_string().as_bytes());
+    }
+}
+
+fn number(n: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(n.to_string().as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::parse;
+
+    fn written(reply: &Reply) -> serde_json::Value {
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_reply_echoes_channel_id_and_subscription_in_its_type() {
+        let body = Bytes::from_static(br#"{"channel":"/meta/subscribe","id":3,"subscription":["/a"]}"#);
+        let message = parse(&body).unwrap().remove(0);
+        assert_eq!(
+            written(&Reply::to(&message)),
+            serde_json::json!({"channel":"/meta/subscribe","id":"3","subscription":["/a"],"successful":true})
+        );
+    }
+
+    #[test]
+    fn a_refusal_carries_its_error_advice_and_ext() {
+        let mut reply = Reply::to(&Message { channel: Some("/a\"b".into()), ..Message::default() })
+            .refuse(Refusal::new(crate::error::SESSION_UNKNOWN).with_advice(Advice::new(Reconnect::Handshake, 0)));
+        reply.ext.push(("position".into(), Bytes::from_static(b"7")));
+        assert_eq!(
+            written(&reply),
+            serde_json::json!({"channel":"/a\"b","successful":false,"error":"402::session_unknown",
+                "advice":{"reconnect":"handshake","interval":0},"ext":{"position":7}})
+        );
+    }
+}

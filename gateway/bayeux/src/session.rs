@@ -1,0 +1,392 @@
+//! A session as a state machine: it is told what happened and when, and says what is to be done.
+//!
+//! A Bayeux session is not a connection: many HTTP requests, and a WebSocket after them, act on one session, also at
+//! the same time. So nothing here knows a socket: a held `/meta/connect` is a [`Ticket`] that the driver keeps beside
+//! the request or socket that waits, and the queue belongs to the session, whatever carries it.
+//!
+//! The rules are CometD's (`ServerSessionImpl`, `AbstractServerTransport`, `AbstractHttpTransport`):
+//! - The first connect is answered at once; a later one is held until its timeout, or until there is something to say.
+//! - A newer connect ends an older one.
+//! - A session expires when `interval + max_interval` have passed since its connect or handshake was answered, never
+//!   while a connect is held; any other message gives it `max_interval` again.
+//! - Advice goes into the handshake's reply, and into a connect's reply when the client advised something itself or
+//!   came by another transport.
+
+use crate::channel::ChannelName;
+use crate::delivery::Delivery;
+use crate::error;
+use crate::message::ClientAdvice;
+use crate::queue::{Queue, QueueLimits, Queued};
+use crate::reply::{Advice, Reconnect, Refusal};
+use bytestring::ByteString;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a server's operator sets for its sessions (CometD's options of the same names).
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long a connect is held.
+    pub timeout: Duration,
+    /// How long a client waits between connects.
+    pub interval: Duration,
+    /// How long a session lives without a connect, above `interval`.
+    pub max_interval: Duration,
+    /// The bound of a session's queue.
+    pub queue: QueueLimits,
+    /// How many channels one session may subscribe to.
+    pub max_subscriptions: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            timeout: Duration::from_secs(20),
+            interval: Duration::ZERO,
+            max_interval: Duration::from_secs(10),
+            queue: QueueLimits {
+                max_messages: 20_000,
+                max_bytes: 8 << 20,
+                overflow: crate::queue::Overflow::Disconnect,
+            },
+            max_subscriptions: 10_000,
+        }
+    }
+}
+
+/// What carries a session's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// `websocket`: messages go out whenever they are there.
+    WebSocket,
+    /// `long-polling`: messages go out in replies.
+    LongPolling,
+    /// `callback-polling`: messages go out in the replies of connects only.
+    CallbackPolling,
+}
+
+impl Carrier {
+    /// Its name in `supportedConnectionTypes`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Carrier::WebSocket => "websocket",
+            Carrier::LongPolling => "long-polling",
+            Carrier::CallbackPolling => "callback-polling",
+        }
+    }
+}
+
+/// Names one held connect of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
+
+/// A connect as the driver sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Connect {
+    /// What it came by.
+    pub carrier: Carrier,
+    /// The only message of its envelope.
+    pub alone: bool,
+    /// Another session of the same browser holds a connect already: not to be held.
+    pub crowded: bool,
+    /// The client's advice for this connect.
+    pub advice: Option<ClientAdvice>,
+}
+
+/// What to do with a connect.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConnectOutcome {
+    /// An older connect that this one ended: it gets no Bayeux reply.
+    pub superseded: Option<Ticket>,
+    /// Advice for the reply, now or later.
+    pub advice: Option<Advice>,
+    /// To be held under this ticket until then; `None`: answer at once.
+    pub hold: Option<(Ticket, Instant)>,
+}
+
+/// What became of a message for a session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Push {
+    /// It waits, and nothing is to be done now.
+    Waits,
+    /// It waits, and whoever carries the session should be woken: the held connect, or the socket.
+    Wake,
+    /// The queue is full: the session is to be ended.
+    Overflow,
+    /// The session has ended.
+    Gone,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client disconnected.
+    Disconnected,
+    /// No connect came in time.
+    Expired,
+    /// Its queue was full.
+    Overflow,
+    /// The server ended it.
+    Server,
+}
+
+#[derive(Debug)]
+struct Hold {
+    ticket: Ticket,
+    carrier: Carrier,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Handshaken,
+    Connected,
+    Ended,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    id: ByteString,
+    options: Arc<Options>,
+    state: State,
+    queue: Queue,
+    dropped: u64,
+    batches: u32,
+    hold: Option<Hold>,
+    tickets: u64,
+    expires: Option<Instant>,
+    interval_override: Option<Duration>,
+    advised: Option<Carrier>,
+    subscriptions: HashSet<ChannelName>,
+}
+
+impl Session {
+    /// A session whose handshake was just accepted.
+    pub fn new(id: ByteString, options: Arc<Options>, now: Instant) -> Self {
+        let expires = Some(now + options.interval + options.max_interval);
+        Session {
+            id,
+            options,
+            state: State::Handshaken,
+            queue: Queue::default(),
+            dropped: 0,
+            batches: 0,
+            hold: None,
+            tickets: 0,
+            expires,
+            interval_override: None,
+            advised: None,
+            subscriptions: HashSet::new(),
+        }
+    }
+
+    /// The client id. A secret between client and server: never shown to anybody else.
+    pub fn id(&self) -> &ByteString {
+        &self.id
+    }
+
+    /// The session has ended.
+    pub fn ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// The advice of a handshake's reply.
+    pub fn handshake_advice(&mut self, carrier: Carrier) -> Advice {
+        self.advised = Some(carrier);
+        self.full_advice()
+    }
+
+    fn full_advice(&self) -> Advice {
+        Advice {
+            timeout: Some(millis(self.options.timeout)),
+            ..Advice::new(Reconnect::Retry, millis(self.interval_override.unwrap_or(self.options.interval)))
+        }
+    }
+
+    /// A `/meta/connect` arrived.
+    ///
+    /// # Errors
+    /// `402::session_unknown` with advice to handshake when the session has ended.
+    pub fn connect(&mut self, now: Instant, connect: &Connect) -> Result<ConnectOutcome, Refusal> {
+        let was_connected = match self.state {
+            State::Handshaken => false,
+            State::Connected => true,
+            State::Ended => return Err(unknown_session()),
+        };
+        self.state = State::Connected;
+        let superseded = self.hold.take().map(|hold| hold.ticket);
+        let advised = connect.advice.unwrap_or_default();
+        self.interval_override = advised.interval.map(Duration::from_millis);
+        let timeout = advised.timeout.map_or(self.options.timeout, Duration::from_millis).min(MAX_HOLD);
+        let advice = if connect.crowded {
+            Some(Advice { multiple_clients: true, ..Advice::new(Reconnect::Retry, 2_000) })
+        } else {
+            (connect.advice.is_some() || self.advised != Some(connect.carrier)).then(|| self.full_advice())
+        };
+        self.advised = Some(connect.carrier);
+        let polls = connect.carrier != Carrier::WebSocket;
+        let held = was_connected
+            && !timeout.is_zero()
+            && !connect.crowded
+            && (!polls || (connect.alone && self.queue.is_empty() && self.batches == 0));
+        let hold = if held {
+            self.tickets += 1;
+            let ticket = Ticket(self.tickets);
+            self.hold = Some(Hold { ticket, carrier: connect.carrier });
+            self.expires = None;
+            Some((ticket, now + timeout))
+        } else {
+            self.arm(now);
+            None
+        };
+        Ok(ConnectOutcome { superseded, advice, hold })
+    }
+
+    /// Ends the hold of that ticket, because its time is over or there is something to say. False if it was over
+    /// already: then somebody else answers it, or nobody.
+    pub fn release(&mut self, ticket: Ticket, now: Instant) -> bool {
+        if self.hold.as_ref().is_some_and(|hold| hold.ticket == ticket) {
+            self.hold = None;
+            self.arm(now);
+            true
+        } else {
+            false
+        }
+    }
+
+    /// The reply to a connect or handshake was written: the clock of expiry starts.
+    pub fn replied(&mut self, now: Instant) {
+        if self.hold.is_none() && self.state != State::Ended {
+            self.arm(now);
+        }
+    }
+
+    /// Any message but a connect arrived: it shows that the client lives.
+    pub fn touch(&mut self, now: Instant) {
+        if self.hold.is_none() && self.state != State::Ended {
+            self.expires = Some(now + self.options.max_interval);
+        }
+    }
+
+    fn arm(&mut self, now: Instant) {
+        let interval = self.interval_override.unwrap_or(self.options.interval);
+        self.expires = Some(now + interval + self.options.max_interval);
+    }
+
+    /// When it expires, if nothing happens; `None` while a connect is held, or after the end.
+    pub fn expires(&self) -> Option<Instant> {
+        self.expires
+    }
+
+    /// A message for the client.
+    pub fn push(&mut self, delivery: Arc<Delivery>) -> Push {
+        if self.state == State::Ended {
+            return Push::Gone;
+        }
+        match self.queue.push(delivery, &self.options.queue) {
+            Queued::Full => return Push::Overflow,
+            Queued::Dropped(n) => self.dropped += n as u64,
+            Queued::Kept => {}
+        }
+        if self.batches > 0 { Push::Waits } else { Push::Wake }
+    }
+
+    /// The hold that a waiting message ends, if a polling connect is held and no batch is open.
+    pub fn take_polling_hold(&mut self, now: Instant) -> Option<Ticket> {
+        if self.batches > 0 || self.queue.is_empty() {
+            return None;
+        }
+        let hold = self.hold.take_if(|hold| hold.carrier != Carrier::WebSocket)?;
+        self.arm(now);
+        Some(hold.ticket)
+    }
+
+    /// The oldest waiting message.
+    pub fn pop(&mut self) -> Option<Arc<Delivery>> {
+        self.queue.pop()
+    }
+
+    /// Messages that were taken but did not reach the client: they come first again.
+    pub fn put_back(&mut self, deliveries: impl DoubleEndedIterator<Item = Arc<Delivery>>) {
+        if self.state != State::Ended {
+            self.queue.put_back(deliveries);
+        }
+    }
+
+    /// What waits: messages and bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.bytes())
+    }
+
+    /// Messages dropped by [`crate::queue::Overflow::DropOldest`] since the last call.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// From now on messages wait without waking anybody. May be nested.
+    pub fn start_batch(&mut self) {
+        self.batches += 1;
+    }
+
+    /// The counterpart of [`Session::start_batch`]; whether somebody is to be woken now.
+    pub fn end_batch(&mut self) -> bool {
+        self.batches = self.batches.saturating_sub(1);
+        self.batches == 0 && !self.queue.is_empty()
+    }
+
+    /// Records a subscription: whether it is new. The driver keeps the registry of channels.
+    ///
+    /// # Errors
+    /// When the session has too many.
+    pub fn subscribe(&mut self, channel: &ChannelName) -> Result<bool, Refusal> {
+        if self.state == State::Ended {
+            return Err(Refusal::new(error::SESSION_UNKNOWN));
+        }
+        if self.subscriptions.len() >= self.options.max_subscriptions && !self.subscriptions.contains(channel) {
+            return Err(Refusal::new(error::error(403, channel.as_str(), "too_many_subscriptions")));
+        }
+        Ok(self.subscriptions.insert(channel.clone()))
+    }
+
+    /// Forgets a subscription: whether there was one.
+    pub fn unsubscribe(&mut self, channel: &ChannelName) -> bool {
+        let there = self.subscriptions.remove(channel);
+        if self.subscriptions.is_empty() {
+            self.subscriptions = HashSet::new();
+        }
+        there
+    }
+
+    /// What it is subscribed to.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &ChannelName> {
+        self.subscriptions.iter()
+    }
+
+    /// Ends the session: its subscriptions, to be taken out of the registry, or `None` if it had ended before. A held
+    /// connect's ticket is void from now on; the driver answers it by the reason.
+    pub fn end(&mut self) -> Option<Vec<ChannelName>> {
+        if self.state == State::Ended {
+            return None;
+        }
+        self.state = State::Ended;
+        self.expires = None;
+        self.hold = None;
+        self.queue = Queue::default();
+        Some(std::mem::take(&mut self.subscriptions).into_iter().collect())
+    }
+}
+
+/// No client needs its connect held longer than this, whatever it advises.
+const MAX_HOLD: Duration = Duration::from_secs(3600);
+
+/// `402::session_unknown` with the advice that connects and handshakes get.
+pub fn unknown_session() -> Refusal {
+    Refusal::new(error::SESSION_UNKNOWN).with_advice(Advice::new(Reconnect::Handshake, 0))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

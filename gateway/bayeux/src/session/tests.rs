@@ -1,0 +1,204 @@
+use super::*;
+use crate::delivery::DeliveryParts;
+use crate::queue::Overflow;
+use proptest::prelude::*;
+
+fn start() -> (Session, Instant) {
+    let now = Instant::now();
+    (Session::new("c1".into(), Arc::new(Options::default()), now), now)
+}
+
+fn poll() -> Connect {
+    Connect { carrier: Carrier::LongPolling, alone: true, crowded: false, advice: None }
+}
+
+fn message(n: u32) -> Arc<Delivery> {
+    Arc::new(Delivery::new("/a".into(), &DeliveryParts { data: n.to_string().as_bytes(), ..Default::default() }))
+}
+
+#[test]
+fn the_first_connect_is_answered_at_once_and_the_second_is_held() {
+    let (mut session, now) = start();
+    session.handshake_advice(Carrier::LongPolling);
+    let first = session.connect(now, &poll()).unwrap();
+    assert_eq!((first.hold, first.advice), (None, None));
+    let (ticket, until) = session.connect(now, &poll()).unwrap().hold.unwrap();
+    assert_eq!(until, now + Duration::from_secs(20));
+    assert_eq!(session.expires(), None);
+    assert!(session.release(ticket, until));
+    assert_eq!(session.expires(), Some(until + Duration::from_secs(10)));
+    assert!(!session.release(ticket, until), "a ticket is good once");
+}
+
+#[test]
+fn a_client_that_advises_is_advised_with_the_servers_values() {
+    let (mut session, now) = start();
+    session.handshake_advice(Carrier::LongPolling);
+    let advice = Some(ClientAdvice { timeout: Some(0), interval: None });
+    let outcome = session.connect(now, &Connect { advice, ..poll() }).unwrap();
+    assert_eq!(outcome.advice.unwrap().timeout, Some(20_000));
+    let advice = Some(ClientAdvice { timeout: Some(500), interval: Some(3_000) });
+    let outcome = session.connect(now, &Connect { advice, ..poll() }).unwrap();
+    assert_eq!(outcome.hold.unwrap().1, now + Duration::from_millis(500));
+    assert_eq!(outcome.advice.unwrap().interval, 3_000);
+}
+
+#[test]
+fn another_transport_is_advised_again() {
+    let (mut session, now) = start();
+    session.handshake_advice(Carrier::WebSocket);
+    assert!(session.connect(now, &poll()).unwrap().advice.is_some());
+    assert!(session.connect(now, &poll()).unwrap().advice.is_none());
+}
+
+#[test]
+fn a_newer_connect_ends_the_older() {
+    let (mut session, now) = start();
+    session.connect(now, &poll()).unwrap();
+    let (first, _) = session.connect(now, &poll()).unwrap().hold.unwrap();
+    let second = session.connect(now, &poll()).unwrap();
+    assert_eq!(second.superseded, Some(first));
+    assert!(!session.release(first, now), "the old ticket no longer answers");
+    assert!(session.expires().is_none(), "the new one is held");
+}
+
+#[test]
+fn a_message_ends_a_poll_but_leaves_a_websockets_connect_held() {
+    let (mut session, now) = start();
+    session.connect(now, &poll()).unwrap();
+    let (ticket, _) = session.connect(now, &poll()).unwrap().hold.unwrap();
+    assert_eq!(session.push(message(1)), Push::Wake);
+    assert_eq!(session.take_polling_hold(now), Some(ticket));
+    assert!(session.pop().is_some());
+
+    let socket = Connect { carrier: Carrier::WebSocket, ..poll() };
+    let (ticket, _) = session.connect(now, &socket).unwrap().hold.unwrap();
+    assert_eq!(session.push(message(2)), Push::Wake);
+    assert_eq!(session.take_polling_hold(now), None);
+    assert!(session.release(ticket, now));
+}
+
+#[test]
+fn a_poll_is_not_held_when_messages_wait_nor_in_company_nor_in_a_crowd() {
+    let (mut session, now) = start();
+    session.connect(now, &poll()).unwrap();
+    assert!(session.connect(now, &Connect { alone: false, ..poll() }).unwrap().hold.is_none());
+    let crowded = session.connect(now, &Connect { crowded: true, ..poll() }).unwrap();
+    assert!(crowded.hold.is_none() && crowded.advice.unwrap().multiple_clients);
+    session.push(message(1));
+    assert!(session.connect(now, &poll()).unwrap().hold.is_none());
+}
+
+#[test]
+fn a_batch_holds_wakes_back() {
+    let (mut session, now) = start();
+    session.connect(now, &poll()).unwrap();
+    let (ticket, _) = session.connect(now, &poll()).unwrap().hold.unwrap();
+    session.start_batch();
+    assert_eq!(session.push(message(1)), Push::Waits);
+    assert_eq!(session.take_polling_hold(now), None);
+    assert!(session.end_batch());
+    assert_eq!(session.take_polling_hold(now), Some(ticket));
+}
+
+#[test]
+fn expiry_counts_from_the_reply_and_any_message_gives_time_again() {
+    let (mut session, now) = start();
+    session.connect(now, &poll()).unwrap();
+    let later = now + Duration::from_secs(3);
+    session.replied(later);
+    assert_eq!(session.expires(), Some(later + Duration::from_secs(10)));
+    let touched = later + Duration::from_secs(9);
+    session.touch(touched);
+    assert_eq!(session.expires(), Some(touched + Duration::from_secs(10)));
+}
+
+#[test]
+fn after_its_end_a_session_is_unknown_and_takes_nothing() {
+    let (mut session, now) = start();
+    session.subscribe(&ChannelName::parse(&"/a".into()).unwrap()).unwrap();
+    assert_eq!(session.end().unwrap().len(), 1);
+    assert_eq!(session.end(), None);
+    assert_eq!(session.push(message(1)), Push::Gone);
+    let refusal = session.connect(now, &poll()).unwrap_err();
+    assert_eq!(refusal.error, "402::session_unknown");
+    assert_eq!(refusal.advice.unwrap().reconnect, Reconnect::Handshake);
+}
+
+#[test]
+fn a_full_queue_asks_for_the_sessions_end() {
+    let now = Instant::now();
+    let queue = QueueLimits { max_messages: 2, max_bytes: 1 << 20, overflow: Overflow::Disconnect };
+    let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
+    assert_eq!(session.push(message(1)), Push::Wake);
+    assert_eq!(session.push(message(2)), Push::Wake);
+    assert_eq!(session.push(message(3)), Push::Overflow);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Connect { socket: bool, alone: bool, timeout: Option<u64> },
+    Push,
+    Wake,
+    Timeout,
+    Batch,
+    EndBatch,
+    Touch,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (any::<bool>(), any::<bool>(), proptest::option::of(0u64..3))
+            .prop_map(|(socket, alone, timeout)| Step::Connect { socket, alone, timeout }),
+        Just(Step::Push),
+        Just(Step::Wake),
+        Just(Step::Timeout),
+        Just(Step::Batch),
+        Just(Step::EndBatch),
+        Just(Step::Touch),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: at most one connect is held, each held one is ended exactly once (answered
+    /// or superseded), a session with a held connect never expires, one without always does, and messages leave in the
+    /// order they came.
+    #[test]
+    fn the_laws_of_holding_hold(steps in proptest::collection::vec(step(), 0..60)) {
+        let (mut session, start) = start();
+        let mut now = start;
+        let mut held: Option<Ticket> = None;
+        let (mut pushed, mut popped) = (0u32, 0u32);
+        let mut open = 0u32;
+        for step in steps {
+            now += Duration::from_millis(10);
+            match step {
+                Step::Connect { socket, alone, timeout } => {
+                    let carrier = if socket { Carrier::WebSocket } else { Carrier::LongPolling };
+                    let advice = timeout.map(|t| ClientAdvice { timeout: Some(t * 1000), interval: None });
+                    let outcome = session.connect(now, &Connect { carrier, alone, crowded: false, advice }).unwrap();
+                    prop_assert_eq!(outcome.superseded, held.take());
+                    held = outcome.hold.map(|(ticket, _)| ticket);
+                }
+                Step::Push => { pushed += 1; session.push(message(pushed)); }
+                Step::Wake => {
+                    if let Some(ticket) = session.take_polling_hold(now) {
+                        prop_assert_eq!(Some(ticket), held.take());
+                        prop_assert_eq!(open, 0);
+                    }
+                    while let Some(delivery) = session.pop() {
+                        popped += 1;
+                        let expected = message(popped);
+                        prop_assert_eq!(delivery.json(), expected.json());
+                    }
+                }
+                Step::Timeout => if let Some(ticket) = held.take() { prop_assert!(session.release(ticket, now)); },
+                Step::Batch => { open += 1; session.start_batch(); }
+                Step::EndBatch => { open = open.saturating_sub(1); session.end_batch(); }
+                Step::Touch => session.touch(now),
+            }
+            prop_assert_eq!(session.expires().is_none(), held.is_some());
+            prop_assert_eq!(session.waiting().0 as u32, pushed - popped);
+        }
+    }
+}
