@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod honest;
 pub mod kafka;
 pub mod lab;
+pub mod mqtt;
 pub mod nats;
 pub mod node;
 pub mod outage;

@@ -1,0 +1,114 @@
+//! The npm `cometd` client, unchanged, does all that an application does, over each transport, and comes back by
+//! itself after the gateway restarted.
+
+use gateway_tests::gateway::Gateway;
+use gateway_tests::kafka::new_topic;
+use gateway_tests::lab::{Broker, Kind};
+use gateway_tests::node::{self, Script};
+use serde_json::json;
+
+const ECHO: &str = "
+services:
+  - channel: /service/echo
+    builtin: echo
+";
+
+fn core_story(gateway: &Gateway, transport: &str, version: &str) {
+    let seen = node::run("core.mjs", &[&gateway.url(), transport, version]);
+    assert_eq!(seen["version"].as_str().unwrap().split('.').next(), Some(version));
+    assert_eq!(seen["transport"], transport, "no other transport was used");
+    assert_eq!(seen["clientIdsDiffer"], true);
+    let all = ["websocket", "long-polling", "callback-polling"];
+    assert_eq!(seen["supported"], json!(all));
+    assert_eq!(seen["unchanged"], true, "data arrives as it was sent");
+    assert!(seen["publishReply"].get("data").is_none(), "a publish reply carries no data: {}", seen["publishReply"]);
+    assert_eq!(seen["exact"], json!([0]), "/room/blue hears only its own");
+    assert_eq!(seen["star"], json!([0, 1]), "/room/* hears one level");
+    assert_eq!(seen["doubleStar"], json!([0, 1, 2]), "/room/** hears all levels");
+    assert_eq!(seen["batch"], json!((0..50).collect::<Vec<_>>()), "a batch arrives in order");
+    assert_eq!(seen["batchReplies"], json!(vec![true; 50]));
+    assert_eq!(seen["exactAfterUnsubscribe"], 1, "nothing comes after unsubscribing");
+    assert_eq!(seen["call"]["successful"], true, "{}", seen["call"]);
+    assert_eq!(seen["callUnchanged"], true, "the echo answers what it was asked: {}", seen["call"]);
+    assert_eq!(seen["nullCall"]["successful"], true, "{}", seen["nullCall"]);
+    assert!(seen["nullCall"]["data"].is_null() && seen["nullCall"].get("data").is_some());
+    assert_eq!(seen["calls"], json!((0..20).collect::<Vec<_>>()), "each of many calls gets its own answer");
+    assert_eq!(seen["disconnected"], true);
+}
+
+#[test]
+fn cometd_9_does_everything_over_websocket() {
+    core_story(&Gateway::start(ECHO), "websocket", "9");
+}
+
+#[test]
+fn cometd_9_does_everything_over_long_polling() {
+    core_story(&Gateway::start(ECHO), "long-polling", "9");
+}
+
+#[test]
+fn cometd_8_does_everything_over_websocket() {
+    core_story(&Gateway::start(ECHO), "websocket", "8");
+}
+
+#[test]
+fn cometd_8_does_everything_over_long_polling() {
+    core_story(&Gateway::start(ECHO), "long-polling", "8");
+}
+
+#[test]
+fn the_same_application_works_when_its_rooms_live_in_kafka() {
+    let kafka = Broker::shared(Kind::Kafka);
+    let topic = new_topic(&kafka, "rooms", 1);
+    let yaml = format!(
+        "
+connectors:
+  rooms: {{ kafka: {{ brokers: [\"{}\"] }} }}
+mappings:
+  - {{ channel: /room/**, connector: rooms, topic: {topic}, direction: both }}
+{ECHO}",
+        kafka.url()
+    );
+    let gateway = Gateway::start(&yaml);
+    core_story(&gateway, "websocket", "9");
+}
+
+fn restart_story(transport: &str, version: &str) {
+    let mut gateway = Gateway::start(ECHO);
+    let mut application = Script::start("restart.mjs", &[&gateway.url(), transport, version]);
+    assert_eq!(application.answer(), json!({"ready": true}));
+
+    application.tell("publish 1");
+    let answer = application.answer();
+    assert_eq!((&answer["reply"]["successful"], &answer["heard"]), (&json!(true), &json!([1])), "{answer}");
+
+    // Once in order and once by force: the sessions are gone either way, and the client makes a new one by itself.
+    assert_eq!(gateway.stop(), Some(0));
+    gateway.start_again();
+    application.tell("handshakes 2");
+    let ids = application.answer();
+    assert_ne!(ids["clientIds"][0], ids["clientIds"][1]);
+    application.tell("publish 2");
+    assert_eq!(application.answer()["heard"], json!([1, 2]));
+
+    gateway.kill();
+    gateway.start_again();
+    application.tell("handshakes 3");
+    application.answer();
+    application.tell("publish 3");
+    assert_eq!(application.answer()["heard"], json!([1, 2, 3]));
+
+    application.tell("end");
+    assert_eq!(application.answer(), json!({"ended": true}));
+    application.finish();
+}
+
+#[test]
+fn a_websocket_client_handshakes_again_after_the_gateway_restarted() {
+    restart_story("websocket", "9");
+}
+
+#[test]
+fn a_long_polling_client_handshakes_again_after_the_gateway_restarted() {
+    restart_story("long-polling", "9");
+}
