@@ -1,0 +1,175 @@
+//! The HTTP side: routes, long-polling, callback-polling, and the way into a WebSocket.
+
+mod callback;
+mod cookie;
+mod origin;
+mod polling;
+
+use crate::listener::{Open, Stream};
+use crate::process::Context;
+use crate::server::Server;
+use crate::websocket::{connection, upgrade};
+use ::http::header::{self, HeaderValue};
+use ::http::request::Parts;
+use ::http::{Method, StatusCode};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bayeux::error;
+use bayeux::message::{self, Message};
+use bayeux::reply::{Refusal, Reply};
+use bayeux::session::Carrier;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper_util::rt::TokioIo;
+use origin::Origin;
+use std::sync::Arc;
+
+/// The routes of a Bayeux server: `path` and all below it, as clients append `/handshake`, `/connect`, `/disconnect`.
+pub fn router(server: Server, path: &str) -> Router {
+    let path = path.trim_end_matches('/');
+    let below = format!("{path}/{{*rest}}");
+    let at = if path.is_empty() { "/" } else { path };
+    Router::new().route(at, any(handle)).route(&below, any(handle)).with_state(server)
+}
+
+async fn handle(State(server): State<Server>, request: Request) -> Response {
+    let origin = Origin::of(request.headers(), &server.settings().origins);
+    let mut response = if origin == Origin::Refused {
+        tracing::debug!(origin = ?request.headers().get(header::ORIGIN), "origin is not allowed");
+        (StatusCode::FORBIDDEN, "403: this origin is not allowed (server.allowed_origins)\n").into_response()
+    } else {
+        dispatch(server, request).await
+    };
+    origin.answer(response.headers_mut());
+    response
+}
+
+async fn dispatch(server: Server, request: Request) -> Response {
+    let allowed = |carrier| server.settings().transports.contains(&carrier);
+    match *request.method() {
+        Method::OPTIONS => StatusCode::OK.into_response(),
+        Method::POST if allowed(Carrier::LongPolling) => long_polling(server, request).await,
+        Method::GET if upgrade::is_asked(request.headers()) && allowed(Carrier::WebSocket) => {
+            websocket(server, request)
+        }
+        Method::GET if allowed(Carrier::CallbackPolling) => callback_polling(server, request).await,
+        _ => unknown_transport(),
+    }
+}
+
+fn unknown_transport() -> Response {
+    (StatusCode::BAD_REQUEST, "400: unknown Bayeux transport\n").into_response()
+}
+
+fn websocket(server: Server, mut request: Request) -> Response {
+    let upgrading = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
+    let accepted = match upgrade::check(&parts) {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            let mut response = (error.status, format!("{}: {}\n", error.status.as_u16(), error.text)).into_response();
+            if let Some((name, value)) = error.header() {
+                response.headers_mut().insert(name, value);
+            }
+            return response;
+        }
+    };
+    let open = parts.extensions.get::<Open>().cloned();
+    let headers = Arc::new(kept_headers(&parts));
+    tokio::spawn(async move {
+        let _open = open;
+        let Ok(upgraded) = upgrading.await else { return };
+        // The socket itself, out of hyper's hands: from here on it is driven by our own framing.
+        match upgraded.downcast::<TokioIo<Stream>>() {
+            Ok(socket) => connection::drive(server, socket.io.into_inner(), socket.read_buf, headers).await,
+            Err(_) => tracing::error!("a WebSocket needs this crate's own accept loop (listener::serve)"),
+        }
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accepted.accept);
+    if let Some(protocol) = accepted.protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
+}
+
+/// The headers that a socket's messages may need later, and no others: they live as long as the socket.
+fn kept_headers(parts: &Parts) -> ::http::HeaderMap {
+    let mut kept = ::http::HeaderMap::new();
+    for name in [header::AUTHORIZATION, header::COOKIE, header::ORIGIN, header::USER_AGENT] {
+        if let Some(value) = parts.headers.get(&name) {
+            kept.insert(name, value.clone());
+        }
+    }
+    kept
+}
+
+async fn long_polling(server: Server, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = match read_body(&server, body).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let form = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let messages = if form { callback::form_messages(&body) } else { message::parse(&utf8(body)).ok() };
+    match messages {
+        Some(messages) if !messages.is_empty() => {
+            polling::exchange(server, context(&parts, Carrier::LongPolling), messages, None).await
+        }
+        _ => malformed(&server, StatusCode::BAD_REQUEST, error::JSON_INVALID),
+    }
+}
+
+async fn callback_polling(server: Server, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let Some(query) = parts.uri.query().and_then(callback::Query::parse) else { return unknown_transport() };
+    match query.messages {
+        Some(messages) if !messages.is_empty() => {
+            let context = context(&parts, Carrier::CallbackPolling);
+            polling::exchange(server, context, messages, Some(query.callback)).await
+        }
+        _ => malformed(&server, StatusCode::BAD_REQUEST, error::JSON_INVALID),
+    }
+}
+
+fn context(parts: &Parts, carrier: Carrier) -> Context {
+    Context { carrier, headers: Arc::new(parts.headers.clone()), browser: cookie::browser(&parts.headers) }
+}
+
+async fn read_body(server: &Server, body: Body) -> Result<Bytes, Response> {
+    match Limited::new(body, server.settings().max_message_size).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            let mut response = malformed(server, StatusCode::PAYLOAD_TOO_LARGE, error::MESSAGE_TOO_BIG);
+            // The rest of the body is not read: the connection cannot be used again.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Err(response)
+        }
+        Err(_) => Err(StatusCode::BAD_REQUEST.into_response()),
+    }
+}
+
+/// Invalid UTF-8 becomes U+FFFD, as CometD does over HTTP.
+fn utf8(body: Bytes) -> Bytes {
+    match String::from_utf8_lossy(&body) {
+        std::borrow::Cow::Borrowed(_) => body,
+        std::borrow::Cow::Owned(replaced) => replaced.into(),
+    }
+}
+
+fn malformed(server: &Server, status: StatusCode, text: &'static str) -> Response {
+    server.stats().malformed.inc();
+    let mut body = vec![b'['];
+    Reply::to(&Message::default()).refuse(Refusal::new(text)).write(&mut body);
+    body.push(b']');
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

@@ -1,0 +1,77 @@
+//! What callback-polling and form-encoded requests have in common: messages in urlencoded fields.
+
+use bayeux::message::{self, Message};
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+
+/// The longest callback name (CometD `callbackParameterMaxLength`).
+const MAX_CALLBACK: usize = 64;
+
+/// A callback-polling request.
+#[derive(Debug)]
+pub(super) struct Query {
+    /// The function to call; surely harmless as script.
+    pub(super) callback: String,
+    /// `None`: not JSON.
+    pub(super) messages: Option<Vec<Message>>,
+}
+
+impl Query {
+    /// Reads the query string; `None` unless it has exactly one good `jsonp` and a `message`.
+    pub(super) fn parse(query: &str) -> Option<Self> {
+        let mut callbacks = fields(query, "jsonp");
+        let callback = callbacks.next()?;
+        let good = callback.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if !good || callback.is_empty() || callback.len() > MAX_CALLBACK || callbacks.next().is_some() {
+            return None;
+        }
+        fields(query, "message").next()?;
+        Some(Query { callback, messages: messages(query) })
+    }
+}
+
+/// The messages of a form-encoded body: every `message` field holds one or an array.
+pub(super) fn form_messages(body: &[u8]) -> Option<Vec<Message>> {
+    messages(std::str::from_utf8(body).ok()?)
+}
+
+fn messages(encoded: &str) -> Option<Vec<Message>> {
+    let mut all = Vec::new();
+    for field in fields(encoded, "message") {
+        all.extend(message::parse(&Bytes::from(field)).ok()?);
+    }
+    Some(all)
+}
+
+fn fields<'q>(encoded: &'q str, name: &'q str) -> impl Iterator<Item = String> + 'q {
+    encoded.split('&').filter_map(move |pair| {
+        let (key, value) = pair.split_once('=')?;
+        (decode(key) == name).then(|| decode(value))
+    })
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_must_be_a_harmless_name() {
+        let query = Query::parse("jsonp=a.b_c-1&message=%5B%7B%22channel%22%3A%22%2Fa%22%7D%5D&message={}").unwrap();
+        assert_eq!((query.callback.as_str(), query.messages.unwrap().len()), ("a.b_c-1", 2));
+        for bad in ["jsonp=&message={}", "jsonp=a(b&message={}", "jsonp=a&jsonp=b&message={}", "message={}", "jsonp=a"]
+        {
+            assert!(Query::parse(bad).is_none(), "{bad}");
+        }
+        assert!(Query::parse("jsonp=a&message=%7B").unwrap().messages.is_none());
+    }
+
+    #[test]
+    fn a_form_holds_messages() {
+        assert_eq!(form_messages(b"message=%5B%7B%7D%2C+%7B%7D%5D&x=1").unwrap().len(), 2);
+        assert!(form_messages(b"message=x").is_none());
+    }
+}

@@ -1,0 +1,38 @@
+//! The browser's cookie (CometD `BAYEUX_BROWSER`): it binds sessions made over HTTP to the browser that made them.
+
+use ::http::HeaderMap;
+use ::http::header::{self, HeaderValue};
+use bytestring::ByteString;
+
+const NAME: &str = "BAYEUX_BROWSER";
+
+/// The cookie's value, if the request has one.
+pub(super) fn browser(headers: &HeaderMap) -> Option<ByteString> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, value)| *name == NAME && !value.is_empty() && value.len() <= 128)
+        .map(|(_, value)| ByteString::from(value.trim_matches('"')))
+}
+
+/// The header that sets it.
+pub(super) fn set(value: &ByteString) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("{NAME}={value}; Path=/; HttpOnly")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(browser(&headers), None);
+        headers.append(header::COOKIE, HeaderValue::from_static("a=b; c"));
+        headers.append(header::COOKIE, HeaderValue::from_static("x=y; BAYEUX_BROWSER=abc"));
+        assert_eq!(browser(&headers).unwrap(), "abc");
+    }
+}

@@ -1,0 +1,78 @@
+//! Which pages may use the server: CORS with credentials, and the check of a WebSocket's origin (a browser asks no
+//! leave before it opens one).
+
+use crate::settings::Origins;
+use ::http::HeaderMap;
+use ::http::header::{self, HeaderValue};
+
+/// The verdict on a request's `Origin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// There is none, or it is the server's own: nothing to say.
+    Own,
+    /// Another one that is allowed.
+    Allowed(HeaderValue),
+    /// Another one that is not.
+    Refused,
+}
+
+impl Origin {
+    pub(super) fn of(headers: &HeaderMap, origins: &Origins) -> Self {
+        let Some(origin) = headers.get(header::ORIGIN) else { return Origin::Own };
+        let Ok(text) = origin.to_str() else { return Origin::Refused };
+        let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+        // A proxy in front may speak TLS where we do not, so schemes are not compared.
+        let same = text
+            .split_once("://")
+            .is_some_and(|(_, authority)| host.is_some_and(|h| h.eq_ignore_ascii_case(authority)));
+        if same {
+            return Origin::Own;
+        }
+        match origins {
+            Origins::Listed(list)
+                if list.iter().any(|o| o == "*" || o.trim_end_matches('/').eq_ignore_ascii_case(text)) =>
+            {
+                Origin::Allowed(origin.clone())
+            }
+            _ => Origin::Refused,
+        }
+    }
+
+    /// The headers that tell the browser.
+    pub(super) fn answer(self, headers: &mut HeaderMap) {
+        if let Origin::Allowed(origin) = self {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
+            let allowed =
+                HeaderValue::from_static("content-type, authorization, traceparent, tracestate, x-requested-with");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(origin: &'static str, origins: &Origins) -> Origin {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("gw.example:8080"));
+        headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+        Origin::of(&headers, origins)
+    }
+
+    #[test]
+    fn only_the_own_origin_and_listed_ones_come_in() {
+        let listed = Origins::Listed(vec!["https://app.example.com".into()]);
+        assert_eq!(verdict("http://gw.example:8080", &Origins::Same), Origin::Own);
+        assert_eq!(verdict("https://app.example.com", &Origins::Same), Origin::Refused);
+        assert!(matches!(verdict("https://app.example.com", &listed), Origin::Allowed(_)));
+        assert_eq!(verdict("https://app.example.com.evil.com", &listed), Origin::Refused);
+        assert_eq!(verdict("null", &listed), Origin::Refused);
+        assert!(matches!(verdict("https://x", &Origins::Listed(vec!["*".into()])), Origin::Allowed(_)));
+        assert_eq!(Origin::of(&HeaderMap::new(), &Origins::Same), Origin::Own);
+    }
+}

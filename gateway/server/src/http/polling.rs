@@ -1,0 +1,221 @@
+//! One exchange of long-polling or callback-polling: messages in, and in the one response the messages that wait for
+//! the session and the replies; a connect may be held until there is something to say.
+
+use super::cookie;
+use crate::browsers::Seat;
+use crate::process::{self, Answer, Context};
+use crate::server::{Server, random_cookie};
+use crate::session::{LiveSession, PollEnd};
+use ::http::StatusCode;
+use ::http::header::{self, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bayeux::message::{ClientAdvice, Message};
+use bayeux::reply::{Advice, Reconnect, Reply};
+use bayeux::session::{Carrier, Connect, EndReason, Ticket, unknown_session};
+use futures_util::future::join_all;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// What a newer connect does to an older one (CometD `duplicateMetaConnectHttpResponseCode`).
+const SUPERSEDED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+
+struct Hold {
+    ticket: Ticket,
+    until: Instant,
+    end: oneshot::Receiver<PollEnd>,
+    _seat: Option<Seat>,
+}
+
+pub(super) async fn exchange(
+    server: Server,
+    mut context: Context,
+    messages: Vec<Message>,
+    callback: Option<String>,
+) -> Response {
+    let is = |channel: &str| messages.first().is_some_and(|m| m.channel.as_deref() == Some(channel));
+    let mut set_cookie = None;
+    if is("/meta/handshake") && context.browser.is_none() {
+        context.browser = Some(random_cookie());
+        set_cookie = context.browser.as_ref().and_then(cookie::set);
+    }
+    let alone = messages.len() == 1;
+    let session = messages.first().and_then(|first| process::find_session(&server, &context, first));
+    // Whatever this exchange causes for its own session goes out in its own response.
+    let batch = session.clone().filter(|_| !(alone && is("/meta/connect"))).map(|s| Batch::open(&server, s));
+
+    let processed = process::envelope(&server, &context, session, messages).await;
+    let session = processed.session;
+    let mut replies: Vec<Pin<Box<dyn Future<Output = Reply> + Send>>> = Vec::new();
+    let mut hold = None;
+    let mut connected = false;
+    for answer in processed.answers {
+        match answer {
+            Answer::Reply(reply) => replies.push(Box::pin(std::future::ready(reply))),
+            Answer::Wait(wait) => replies.push(wait),
+            Answer::Connect { reply, advice } => {
+                let (reply, held) = connect(&server, &context, session.as_ref(), reply, advice, alone);
+                connected |= reply.successful();
+                hold = hold.or(held);
+                replies.push(Box::pin(std::future::ready(reply)));
+            }
+        }
+    }
+    server.flusher().kick();
+    let mut replies = join_all(replies).await;
+    let mut superseded = false;
+    if let (Some(hold), Some(session)) = (hold, &session) {
+        match wait(&server, hold, session).await {
+            PollEnd::Messages => {}
+            PollEnd::Superseded => superseded = true,
+            PollEnd::Draining => set_advice(&mut replies, Advice::new(Reconnect::Retry, server.drain_interval())),
+            PollEnd::Ended(EndReason::Disconnected) => set_advice(&mut replies, Advice::new(Reconnect::None, 0)),
+            PollEnd::Ended(_) => {
+                replies = replies.into_iter().map(|reply| reply.refuse(unknown_session())).collect();
+            }
+        }
+    }
+    if superseded {
+        return SUPERSEDED.into_response();
+    }
+    let mut body = Body::new(callback.as_deref());
+    let mut replies = replies.into_iter();
+    if processed.handshaken {
+        replies.next().iter().for_each(|reply| body.push(|out| reply.write(out)));
+    }
+    if let Some(session) = &session {
+        if context.carrier == Carrier::LongPolling || connected {
+            session.take(usize::MAX, |delivery| body.push(|out| out.extend_from_slice(delivery.json())));
+        }
+        if connected || processed.handshaken {
+            session.replied(Instant::now());
+        }
+    }
+    replies.for_each(|reply| body.push(|out| reply.write(out)));
+    drop(batch);
+
+    let mut response = body.finish();
+    if let Some(cookie) = set_cookie.filter(|_| processed.handshaken) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    if server.draining() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn connect(
+    server: &Server,
+    context: &Context,
+    session: Option<&Arc<LiveSession>>,
+    mut reply: Reply,
+    advice: Option<ClientAdvice>,
+    alone: bool,
+) -> (Reply, Option<Hold>) {
+    let Some(session) = session else { return (reply.refuse(unknown_session()), None) };
+    let max = server.settings().max_sessions_per_browser;
+    let seat = context.browser.as_ref().map(|cookie| server.browsers().sit(cookie, session.key(), max));
+    let crowded = matches!(seat, Some(None));
+    let connect = Connect { carrier: context.carrier, alone, crowded, advice };
+    match session.connect_poll(Instant::now(), &connect) {
+        Err(refusal) => (reply.refuse(refusal), None),
+        Ok((outcome, held)) => {
+            reply.advice = outcome.advice;
+            let hold =
+                held.zip(outcome.hold).map(|(end, (ticket, until))| Hold { ticket, until, end, _seat: seat.flatten() });
+            (reply, hold)
+        }
+    }
+}
+
+/// Waits for the held connect's end. Dropped while waiting (the client went away), it lets the connect go.
+async fn wait(server: &Server, hold: Hold, session: &Arc<LiveSession>) -> PollEnd {
+    struct LetGo<'a>(&'a Server, &'a LiveSession, Ticket);
+    impl Drop for LetGo<'_> {
+        fn drop(&mut self) {
+            self.0.stats().polls_held.dec();
+            self.1.release(self.2, Instant::now());
+        }
+    }
+    server.stats().polls_held.inc();
+    let _let_go = LetGo(server, session, hold.ticket);
+    if server.draining() {
+        return PollEnd::Draining; // it began to drain between the check and the hold
+    }
+    match tokio::time::timeout_at(hold.until.into(), hold.end).await {
+        Ok(Ok(end)) => end,
+        // The time is over, or another transport took the session.
+        Ok(Err(_)) | Err(_) => PollEnd::Messages,
+    }
+}
+
+fn set_advice(replies: &mut [Reply], advice: Advice) {
+    for reply in replies {
+        reply.advice = Some(advice.clone());
+    }
+}
+
+/// An open batch of a session.
+struct Batch {
+    server: Server,
+    session: Arc<LiveSession>,
+}
+
+impl Batch {
+    fn open(server: &Server, session: Arc<LiveSession>) -> Self {
+        session.start_batch();
+        Batch { server: server.clone(), session }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.session.end_batch(self.server.flusher());
+        self.server.flusher().kick();
+    }
+}
+
+/// The body of a response: an array, in a call of the callback if there is one.
+struct Body {
+    out: Vec<u8>,
+    empty: bool,
+    callback: bool,
+}
+
+impl Body {
+    fn new(callback: Option<&str>) -> Self {
+        let mut out = Vec::with_capacity(256);
+        if let Some(callback) = callback {
+            out.extend_from_slice(callback.as_bytes());
+            out.push(b'(');
+        }
+        out.push(b'[');
+        Body { out, empty: true, callback: callback.is_some() }
+    }
+
+    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        write(&mut self.out);
+    }
+
+    fn finish(mut self) -> Response {
+        self.out.push(b']');
+        let content_type = if self.callback {
+            self.out.push(b')');
+            "text/javascript;charset=UTF-8"
+        } else {
+            "application/json"
+        };
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ];
+        (headers, self.out).into_response()
+    }
+}

@@ -1,0 +1,199 @@
+//! The accept loop: made for many idle connections.
+
+use crate::stats::Stats;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// How long a client may take for a TLS handshake, and for a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A client's connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// In the clear.
+    Plain(TcpStream),
+    /// With TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
+        }
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_flush(cx),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
+        }
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+/// What an accept loop is made with.
+#[derive(Clone)]
+pub struct Listening {
+    /// TLS, if any.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Connections above it are closed at once, counted.
+    pub max_connections: usize,
+    /// Counts connections.
+    pub stats: Arc<Stats>,
+    /// Ends the loop; open connections finish what they are at.
+    pub stop: CancellationToken,
+}
+
+/// Binds an address for many clients: a deep backlog, and the address may be taken over after a restart.
+///
+/// # Errors
+/// The system's.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4_096)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Lets this process open as many files as the system allows it; how many that is.
+///
+/// # Errors
+/// The system's.
+pub fn raise_file_limit() -> io::Result<u64> {
+    rlimit::increase_nofile_limit(u64::MAX)
+}
+
+/// Accepts connections and serves `router` on them until told to stop; returns when the last connection is closed.
+pub async fn serve(listener: TcpListener, router: Router, listening: Listening) {
+    let acceptor = listening.tls.clone().map(TlsAcceptor::from);
+    let open = Arc::new(AtomicUsize::new(0));
+    let tasks = TaskTracker::new();
+    loop {
+        let (stream, _peer) = tokio::select! {
+            () = listening.stop.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of files, most often: give connections time to close rather than spin.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let guard = Guard::new(&open, &listening.stats);
+        if open.load(Ordering::Relaxed) > listening.max_connections {
+            listening.stats.connections_refused.inc();
+            continue; // closes it
+        }
+        let _ = stream.set_nodelay(true);
+        tasks.spawn(connection(stream, acceptor.clone(), router.clone(), listening.stop.clone(), guard));
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// One open connection. It goes along with every request, so that a WebSocket keeps it.
+#[derive(Clone)]
+pub(crate) struct Open(#[expect(dead_code, reason = "held for its drop")] Arc<Guard>);
+
+struct Guard(Arc<AtomicUsize>, Arc<Stats>);
+
+impl Guard {
+    fn new(open: &Arc<AtomicUsize>, stats: &Arc<Stats>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        stats.connections.inc();
+        Guard(Arc::clone(open), Arc::clone(stats))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.1.connections.dec();
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    stop: CancellationToken,
+    guard: Guard,
+) {
+    let stream = match acceptor {
+        None => Stream::Plain(stream),
+        Some(acceptor) => match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+            _ => return,
+        },
+    };
+    let open = Open(Arc::new(guard));
+    let service = hyper::service::service_fn(move |request: ::http::Request<hyper::body::Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(open.clone());
+        router.clone().oneshot(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(16 * 1024)
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut serving = std::pin::pin!(serving);
+    let _ = tokio::select! {
+        done = serving.as_mut() => done,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+}

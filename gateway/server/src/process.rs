@@ -1,0 +1,317 @@
+//! The processing of one envelope, message by message, the same for every transport.
+
+use crate::hooks::{Accepted, Handshake, Publish, PublishFlow, SubscribeFlow};
+use crate::server::Server;
+use crate::session::LiveSession;
+use bayeux::channel::{ChannelName, Class};
+use bayeux::delivery::{Delivery, DeliveryParts};
+use bayeux::error;
+use bayeux::message::{ClientAdvice, Message, MessageId};
+use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
+use bayeux::session::{Carrier, EndReason, unknown_session};
+use bytes::Bytes;
+use bytestring::ByteString;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a transport knows of whoever sends.
+pub(crate) struct Context {
+    pub(crate) carrier: Carrier,
+    pub(crate) headers: Arc<::http::HeaderMap>,
+    /// The browser's cookie: HTTP only.
+    pub(crate) browser: Option<ByteString>,
+}
+
+/// The answer to one message.
+pub(crate) enum Answer {
+    /// Known.
+    Reply(Reply),
+    /// Will be known; the next messages do not wait for it.
+    Wait(Pin<Box<dyn Future<Output = Reply> + Send>>),
+    /// A connect of the envelope's session: for the transport to hold or answer.
+    Connect { reply: Reply, advice: Option<ClientAdvice> },
+}
+
+/// An envelope, processed.
+pub(crate) struct Processed {
+    /// The session it belongs to; after a handshake the new one.
+    pub(crate) session: Option<Arc<LiveSession>>,
+    /// It was a handshake that made a session.
+    pub(crate) handshaken: bool,
+    /// One per message, in their order.
+    pub(crate) answers: Vec<Answer>,
+}
+
+/// Processes the messages of one envelope in order. `session`: the one that its first message belongs to, or its
+/// socket.
+pub(crate) async fn envelope(
+    server: &Server,
+    context: &Context,
+    session: Option<Arc<LiveSession>>,
+    messages: Vec<Message>,
+) -> Processed {
+    server.stats().messages_in.add(messages.len() as u64);
+    let alone = messages.len() == 1;
+    let mut processed = Processed { session, handshaken: false, answers: Vec::with_capacity(messages.len()) };
+    for message in messages {
+        let answer = one(server, context, &mut processed, message, alone).await;
+        processed.answers.push(answer);
+    }
+    processed
+}
+
+/// The session that the client id names, if this sender may use it: over HTTP the cookie must be the session's (a
+/// session made over a WebSocket has none), unless client ids are trusted.
+pub(crate) fn find_session(server: &Server, context: &Context, message: &Message) -> Option<Arc<LiveSession>> {
+    let session = server.session(message.client_id.as_ref()?)?;
+    let fits = context.carrier == Carrier::WebSocket
+        || server.settings().trust_client_session
+        || (session.browser().is_some() && session.browser() == context.browser.as_ref());
+    if !fits {
+        tracing::debug!(session = %session.tag(), "client id without its cookie: answered as unknown session");
+    }
+    fits.then_some(session)
+}
+
+async fn one(server: &Server, context: &Context, processed: &mut Processed, message: Message, alone: bool) -> Answer {
+    let refused = |message: &Message, text: &str| Answer::Reply(Reply::to(message).refuse(Refusal::new(text)));
+    let Some(raw_channel) = &message.channel else {
+        return refused(&message, error::CHANNEL_MISSING);
+    };
+    let Ok(channel) = ChannelName::parse(raw_channel) else {
+        return refused(&message, error::CHANNEL_INVALID);
+    };
+    if matches!(message.id, Some(MessageId::Invalid)) {
+        return refused(&message, error::MESSAGE_ID_INVALID);
+    }
+    if channel.as_str() == "/meta/handshake" {
+        return handshake(server, context, processed, &message, alone).await;
+    }
+    let session = match &processed.session {
+        Some(session) if message.client_id.as_ref() == Some(session.client_id()) && !session.ended() => {
+            Arc::clone(session)
+        }
+        _ => {
+            let refusal = match channel.as_str() {
+                "/meta/connect" => unknown_session(),
+                _ => Refusal::new(error::SESSION_UNKNOWN),
+            };
+            return Answer::Reply(Reply::to(&message).refuse(refusal));
+        }
+    };
+    if channel.as_str() == "/meta/connect" {
+        return Answer::Connect { reply: Reply::to(&message), advice: message.client_advice() };
+    }
+    session.touch(Instant::now());
+    match (channel.class(), channel.as_str()) {
+        (_, "/meta/subscribe") => Answer::Reply(subscribe(server, &session, &message).await),
+        (_, "/meta/unsubscribe") => Answer::Reply(unsubscribe(server, &session, &message)),
+        (_, "/meta/disconnect") => {
+            let reply = Reply::to(&message);
+            server.end_session(&session, EndReason::Disconnected);
+            Answer::Reply(reply)
+        }
+        (Class::Meta, _) => refused(&message, error::META_DENIED),
+        (Class::Service, _) => service(server, context, session, channel, message),
+        (Class::Broadcast, _) => publish(server, context, session, channel, message),
+    }
+}
+
+async fn handshake(
+    server: &Server,
+    context: &Context,
+    processed: &mut Processed,
+    message: &Message,
+    alone: bool,
+) -> Answer {
+    let mut reply = Reply::to(message);
+    let none = Advice::new(Reconnect::None, 0);
+    if !alone {
+        let refusal = Refusal::new(error::HANDSHAKE_NOT_ALONE).with_advice(Advice::new(Reconnect::Handshake, 0));
+        return Answer::Reply(reply.refuse(refusal));
+    }
+    if server.draining() {
+        let advice = Advice::new(Reconnect::Handshake, server.drain_interval());
+        return Answer::Reply(reply.refuse(Refusal::new(error::DRAINING).with_advice(advice)));
+    }
+    let verdict = server.policy().handshake(&Handshake { message, headers: &context.headers }).await;
+    let identity = match verdict {
+        Ok(identity) => identity,
+        Err(refusal) => {
+            let refusal = if refusal.advice.is_none() { refusal.with_advice(none) } else { refusal };
+            return Answer::Reply(reply.refuse(refusal));
+        }
+    };
+    let session = server.new_session(identity, context.browser.clone());
+    reply.string_field("clientId", session.client_id());
+    reply.string_field("version", "1.0");
+    reply.string_field("minimumVersion", "1.0");
+    reply.fields.push(("supportedConnectionTypes", connection_types(&server.settings().transports)));
+    reply.advice = Some(session.with(|s| s.handshake_advice(context.carrier)));
+    processed.session = Some(session);
+    processed.handshaken = true;
+    Answer::Reply(reply)
+}
+
+fn connection_types(transports: &[Carrier]) -> Bytes {
+    let names: Vec<_> = transports.iter().map(|t| format!("\"{}\"", t.as_str())).collect();
+    format!("[{}]", names.join(",")).into()
+}
+
+/// One subscription or many: in order, up to the first that fails; those before it stay (CometD).
+async fn subscribe(server: &Server, session: &Arc<LiveSession>, message: &Message) -> Reply {
+    let reply = Reply::to(message);
+    if message.subscription.is_none() {
+        return reply.refuse(Refusal::new(error::SUBSCRIPTION_MISSING));
+    }
+    let Some(names) = message.subscriptions() else {
+        return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
+    };
+    if names.is_empty() {
+        return reply.refuse(Refusal::new(error::SUBSCRIPTION_MISSING));
+    }
+    for name in names {
+        let outcome = match ChannelName::parse(&name) {
+            Err(_) => Err(Refusal::new(error::SUBSCRIPTION_INVALID)),
+            Ok(channel) => subscribe_one(server, session, &channel, message).await,
+        };
+        if let Err(refusal) = outcome {
+            return reply.refuse(refusal);
+        }
+    }
+    reply
+}
+
+async fn subscribe_one(
+    server: &Server,
+    session: &Arc<LiveSession>,
+    channel: &ChannelName,
+    message: &Message,
+) -> Result<(), Refusal> {
+    match channel.class() {
+        Class::Meta => return Err(Refusal::new(error::META_SUBSCRIBE_DENIED)),
+        Class::Service => return Ok(()), // accepted and recorded nowhere
+        Class::Broadcast => {}
+    }
+    server.policy().subscribe(session, channel)?;
+    if session.subscribed(channel) {
+        return Ok(());
+    }
+    match server.listener().subscribe(session, channel, message) {
+        SubscribeFlow::Accept => {}
+        SubscribeFlow::Refuse(refusal) => return Err(refusal),
+        SubscribeFlow::Wait(wait) => wait.await?,
+    }
+    // The registry first: if the session ends in between, the end finds nothing and this side cleans up.
+    server.channels().subscribe(channel, session);
+    match session.with(|s| s.subscribe(channel)) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            server.listener().unsubscribed(session, channel); // a parallel request was first
+            Ok(())
+        }
+        Err(refusal) => {
+            server.channels().unsubscribe(channel, session.key());
+            server.listener().unsubscribed(session, channel);
+            Err(refusal)
+        }
+    }
+}
+
+fn unsubscribe(server: &Server, session: &Arc<LiveSession>, message: &Message) -> Reply {
+    let reply = Reply::to(message);
+    if message.subscription.is_none() {
+        return reply.refuse(Refusal::new(error::SUBSCRIPTION_MISSING));
+    }
+    let Some(names) = message.subscriptions().filter(|names| !names.is_empty()) else {
+        return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
+    };
+    for name in names {
+        let Ok(channel) = ChannelName::parse(&name) else {
+            return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
+        };
+        if session.with(|s| s.unsubscribe(&channel)) {
+            server.channels().unsubscribe(&channel, session.key());
+            server.listener().unsubscribed(session, &channel);
+        } else if channel.class() == Class::Broadcast && !server.channels().exists(channel.as_str()) {
+            return reply.refuse(Refusal::new(error::CHANNEL_MISSING));
+        }
+    }
+    reply
+}
+
+fn traceparent(context: &Context, message: &Message) -> Option<ByteString> {
+    message.ext_string("traceparent").map(ByteString::from).or_else(|| {
+        let value = context.headers.get("traceparent")?.to_str().ok()?;
+        Some(ByteString::from(value))
+    })
+}
+
+fn service(
+    server: &Server,
+    context: &Context,
+    session: Arc<LiveSession>,
+    channel: ChannelName,
+    message: Message,
+) -> Answer {
+    let reply = Reply::to(&message);
+    let traceparent = traceparent(context, &message);
+    let verdict = server
+        .policy()
+        .publish(&session, &channel)
+        .and_then(|()| server.listener().service(&Publish { session, channel, message, traceparent }));
+    Answer::Reply(match verdict {
+        Ok(()) => reply,
+        Err(refusal) => reply.refuse(refusal),
+    })
+}
+
+fn publish(
+    server: &Server,
+    context: &Context,
+    session: Arc<LiveSession>,
+    channel: ChannelName,
+    message: Message,
+) -> Answer {
+    let reply = Reply::to(&message);
+    if let Err(refusal) = server.policy().publish(&session, &channel) {
+        return Answer::Reply(reply.refuse(refusal));
+    }
+    let traceparent = traceparent(context, &message);
+    let publish = Publish { session, channel, message, traceparent };
+    match server.listener().publish(&publish) {
+        PublishFlow::Done(outcome) => Answer::Reply(finish(reply, outcome)),
+        PublishFlow::Wait(wait) => Answer::Wait(Box::pin(async move { finish(reply, wait.await) })),
+        PublishFlow::Broadcast => {
+            // A wildcard is no place to publish to; CometD says yes to it and nobody hears it.
+            if !publish.channel.is_wild() {
+                let delivery = broadcast(&publish);
+                server.publish(&publish.channel, delivery);
+            }
+            Answer::Reply(reply)
+        }
+    }
+}
+
+/// The delivery of a plain Bayeux broadcast: the publisher's message as it was, without `id` and `clientId`.
+fn broadcast(publish: &Publish) -> Delivery {
+    let message = &publish.message;
+    let mut other = message.other.clone();
+    if let Some(ext) = &message.ext {
+        other.push(("ext".into(), ext.clone()));
+    }
+    let data = message.data.as_deref().unwrap_or_default();
+    Delivery::new(publish.channel.as_bytestring().clone(), &DeliveryParts { data, other: &other, ..Default::default() })
+}
+
+fn finish(mut reply: Reply, outcome: Result<Accepted, Refusal>) -> Reply {
+    match outcome {
+        Ok(accepted) => {
+            reply.ext.extend(accepted.ext);
+            reply
+        }
+        Err(refusal) => reply.refuse(refusal),
+    }
+}

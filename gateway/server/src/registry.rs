@@ -1,0 +1,195 @@
+//! Who is subscribed to what, and which sessions there are: both in shards, so that sessions do not wait for each other.
+
+use crate::flush::Flusher;
+use crate::session::LiveSession;
+use bayeux::channel::ChannelName;
+use bayeux::delivery::Delivery;
+use bytestring::ByteString;
+use parking_lot::RwLock;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SHARDS: usize = 64;
+
+/// The subscribers of one channel name or pattern.
+#[derive(Debug, Default)]
+struct Subscribers {
+    list: Vec<Arc<LiveSession>>,
+    index: HashMap<u64, usize>,
+}
+
+impl Subscribers {
+    fn add(&mut self, session: &Arc<LiveSession>) -> bool {
+        if self.index.contains_key(&session.key()) {
+            return false;
+        }
+        self.index.insert(session.key(), self.list.len());
+        self.list.push(Arc::clone(session));
+        true
+    }
+
+    fn remove(&mut self, key: u64) -> bool {
+        let Some(at) = self.index.remove(&key) else { return false };
+        self.list.swap_remove(at);
+        if let Some(moved) = self.list.get(at) {
+            self.index.insert(moved.key(), at);
+        }
+        true
+    }
+}
+
+type ChannelShard = RwLock<HashMap<Box<str>, Arc<RwLock<Subscribers>>>>;
+
+/// Channels and their subscribers. A publish looks up the channel and the few patterns that can reach it: hashing, no
+/// tree (wildcards stand only at the end).
+#[derive(Debug)]
+pub(crate) struct Channels {
+    shards: Vec<ChannelShard>,
+    hasher: RandomState,
+    wild: AtomicUsize,
+    names: AtomicUsize,
+}
+
+impl Channels {
+    pub(crate) fn new() -> Self {
+        Channels {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            wild: AtomicUsize::new(0),
+            names: AtomicUsize::new(0),
+        }
+    }
+
+    fn shard(&self, name: &str) -> &ChannelShard {
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+
+    pub(crate) fn subscribe(&self, channel: &ChannelName, session: &Arc<LiveSession>) {
+        // The shard stays locked while the session is added: an empty channel may not be removed in between.
+        let mut shard = self.shard(channel.as_str()).write();
+        let entry = shard.entry(channel.as_str().into()).or_insert_with(|| {
+            self.names.fetch_add(1, Ordering::Relaxed);
+            Arc::default()
+        });
+        if entry.write().add(session) && channel.is_wild() {
+            self.wild.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn unsubscribe(&self, channel: &ChannelName, key: u64) {
+        let mut shard = self.shard(channel.as_str()).write();
+        let Some(entry) = shard.get(channel.as_str()) else { return };
+        let (removed, empty) = {
+            let mut subscribers = entry.write();
+            (subscribers.remove(key), subscribers.list.is_empty())
+        };
+        if removed && channel.is_wild() {
+            self.wild.fetch_sub(1, Ordering::Relaxed);
+        }
+        if empty {
+            shard.remove(channel.as_str());
+            self.names.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn exists(&self, channel: &str) -> bool {
+        self.shard(channel).read().contains_key(channel)
+    }
+
+    /// How many channel names and patterns have subscribers.
+    pub(crate) fn len(&self) -> usize {
+        self.names.load(Ordering::Relaxed)
+    }
+
+    fn subscribers(&self, name: &str) -> Option<Arc<RwLock<Subscribers>>> {
+        self.shard(name).read().get(name).cloned()
+    }
+
+    /// Queues a message to every session that a subscription of it reaches, once each. Returns how many, and those
+    /// whose queue was full.
+    pub(crate) fn publish(
+        &self,
+        channel: &ChannelName,
+        delivery: &Arc<Delivery>,
+        flusher: &Flusher,
+    ) -> (u64, Vec<Arc<LiveSession>>) {
+        let mut lists = Vec::new();
+        if self.wild.load(Ordering::Relaxed) == 0 {
+            lists.extend(self.subscribers(channel.as_str()));
+        } else {
+            channel.for_each_reaching(|name| lists.extend(self.subscribers(name)));
+        }
+        let mut seen = (lists.len() > 1).then(HashSet::new);
+        let mut reached = 0;
+        let mut full = Vec::new();
+        for list in &lists {
+            let list = list.read();
+            for session in &list.list {
+                if seen.as_mut().is_none_or(|seen| seen.insert(session.key())) {
+                    reached += 1;
+                    if session.enqueue(delivery, flusher) {
+                        full.push(Arc::clone(session));
+                    }
+                }
+            }
+        }
+        (reached, full)
+    }
+}
+
+/// Sessions by client id.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    shards: Vec<RwLock<HashMap<ByteString, Arc<LiveSession>>>>,
+    hasher: RandomState,
+    count: AtomicUsize,
+}
+
+impl Sessions {
+    pub(crate) fn new() -> Self {
+        Sessions {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            count: AtomicUsize::new(0),
+        }
+    }
+
+    fn shard(&self, id: &str) -> &RwLock<HashMap<ByteString, Arc<LiveSession>>> {
+        &self.shards[self.hasher.hash_one(id) as usize % SHARDS]
+    }
+
+    pub(crate) fn insert(&self, session: Arc<LiveSession>) {
+        let id = session.client_id().clone();
+        if self.shard(&id).write().insert(id.clone(), session).is_none() {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self, id: &ByteString) -> Option<Arc<LiveSession>> {
+        self.shard(id).read().get(id).cloned()
+    }
+
+    pub(crate) fn remove(&self, id: &ByteString) {
+        let mut shard = self.shard(id).write();
+        if shard.remove(id).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            if shard.capacity() > 64 && shard.len() < shard.capacity() / 4 {
+                shard.shrink_to_fit();
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<LiveSession>> {
+        let mut all = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            all.extend(shard.read().values().cloned());
+        }
+        all
+    }
+}

@@ -1,0 +1,257 @@
+//! The server: what it holds, and what its owner can do with it.
+
+use crate::browsers::Browsers;
+use crate::expiry::{TICK, Wheel};
+use crate::flush::Flusher;
+use crate::hooks::{Listener, Policy};
+use crate::registry::{Channels, Sessions};
+use crate::session::{Identity, LiveSession};
+use crate::settings::ServerSettings;
+use crate::stats::Stats;
+use bayeux::channel::ChannelName;
+use bayeux::delivery::Delivery;
+use bayeux::session::{EndReason, Options, Session};
+use bytestring::ByteString;
+use rand::Rng;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A Bayeux server. Cheap to clone; all clones are the same server.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+pub(crate) struct Shared {
+    settings: ServerSettings,
+    options: Arc<Options>,
+    policy: Arc<dyn Policy>,
+    listener: Arc<dyn Listener>,
+    channels: Channels,
+    sessions: Sessions,
+    browsers: Browsers,
+    wheel: Wheel,
+    flusher: Arc<Flusher>,
+    stats: Arc<Stats>,
+    keys: AtomicU64,
+    lanes: AtomicUsize,
+    draining: AtomicBool,
+    tasks: parking_lot::Mutex<Vec<tokio::task::AbortHandle>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({} sessions)", self.session_count())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for task in self.tasks.get_mut() {
+            task.abort();
+        }
+    }
+}
+
+impl Server {
+    /// A server with its background tasks; inside a tokio runtime.
+    pub fn new(settings: ServerSettings, policy: Arc<dyn Policy>, listener: Arc<dyn Listener>) -> Self {
+        let lanes = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+        let flusher = Arc::new(Flusher::new(lanes));
+        let server = Server(Arc::new(Shared {
+            options: Arc::new(settings.session.clone()),
+            settings,
+            policy,
+            listener,
+            channels: Channels::new(),
+            sessions: Sessions::new(),
+            browsers: Browsers::default(),
+            wheel: Wheel::new(Instant::now()),
+            flusher: Arc::clone(&flusher),
+            stats: Arc::default(),
+            keys: AtomicU64::new(1),
+            lanes: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            tasks: parking_lot::Mutex::default(),
+        }));
+        let mut tasks = Vec::new();
+        for lane in 0..flusher.lanes() {
+            tasks.push(tokio::spawn(Arc::clone(&flusher).run(lane)).abort_handle());
+        }
+        tasks.push(tokio::spawn(expire(Arc::downgrade(&server.0))).abort_handle());
+        *server.0.tasks.lock() = tasks;
+        server
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+        Server(shared)
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &ServerSettings {
+        &self.0.settings
+    }
+
+    /// What it counts.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.0.stats
+    }
+
+    pub(crate) fn policy(&self) -> &dyn Policy {
+        &*self.0.policy
+    }
+
+    pub(crate) fn listener(&self) -> &dyn Listener {
+        &*self.0.listener
+    }
+
+    pub(crate) fn channels(&self) -> &Channels {
+        &self.0.channels
+    }
+
+    pub(crate) fn browsers(&self) -> &Browsers {
+        &self.0.browsers
+    }
+
+    pub(crate) fn flusher(&self) -> &Flusher {
+        &self.0.flusher
+    }
+
+    pub(crate) fn next_lane(&self) -> usize {
+        self.0.lanes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many sessions live.
+    pub fn session_count(&self) -> usize {
+        self.0.sessions.len()
+    }
+
+    /// How many channel names and patterns have subscribers.
+    pub fn channel_count(&self) -> usize {
+        self.0.channels.len()
+    }
+
+    /// The live session of that client id.
+    pub fn session(&self, client_id: &ByteString) -> Option<Arc<LiveSession>> {
+        self.0.sessions.get(client_id)
+    }
+
+    /// All live sessions.
+    pub fn sessions(&self) -> Vec<Arc<LiveSession>> {
+        self.0.sessions.all()
+    }
+
+    /// Messages and bytes that wait in all queues together. Looks at every session: for metrics, not for hot paths.
+    pub fn queue_depth(&self) -> (u64, u64) {
+        self.sessions().iter().fold((0, 0), |(messages, bytes), session| {
+            let (m, b) = session.waiting();
+            (messages + m as u64, bytes + b as u64)
+        })
+    }
+
+    /// Sends a message to every session that is subscribed to its channel, once each; how many. What could not be
+    /// queued ends its session ([`bayeux::queue::Overflow`]), which is counted.
+    pub fn publish(&self, channel: &ChannelName, delivery: Delivery) -> u64 {
+        let delivery = Arc::new(delivery);
+        let (reached, full) = self.0.channels.publish(channel, &delivery, &self.0.flusher);
+        for session in &full {
+            self.end_session(session, EndReason::Overflow);
+        }
+        self.0.flusher.kick();
+        self.0.stats.messages_queued.add(reached - full.len() as u64);
+        reached - full.len() as u64
+    }
+
+    pub(crate) fn new_session(&self, identity: Identity, browser: Option<ByteString>) -> Arc<LiveSession> {
+        let now = Instant::now();
+        let mut rng = rand::rng();
+        let key = self.0.keys.fetch_add(1, Ordering::Relaxed);
+        let session = Session::new(random_id(&mut rng, 32), Arc::clone(&self.0.options), now);
+        let expires = session.expires().unwrap_or(now);
+        let tag = random_id(&mut rng, 10);
+        let session = Arc::new(LiveSession::new(key, session, tag, identity, browser, Arc::downgrade(&self.0)));
+        self.0.sessions.insert(Arc::clone(&session));
+        self.0.wheel.insert(&session, expires);
+        self.0.stats.handshakes.inc();
+        session
+    }
+
+    /// Ends a session: its held connect is answered, its subscriptions are gone.
+    pub fn end_session(&self, session: &LiveSession, reason: EndReason) {
+        let Some(subscriptions) = session.end(reason) else { return };
+        self.0.sessions.remove(session.client_id());
+        for channel in &subscriptions {
+            self.0.channels.unsubscribe(channel, session.key());
+            self.0.listener.unsubscribed(session, channel);
+        }
+        let stats = &self.0.stats;
+        match reason {
+            EndReason::Overflow => {
+                stats.sessions_overflowed.inc();
+                tracing::warn!(session = %session.tag(), "queue is full: the session is ended (policy disconnect)");
+            }
+            EndReason::Expired => {
+                stats.sessions_expired.inc();
+                tracing::debug!(session = %session.tag(), "expired");
+            }
+            EndReason::Disconnected => stats.sessions_disconnected.inc(),
+            EndReason::Server => {}
+        }
+    }
+
+    /// Whether [`Server::drain`] was called.
+    pub fn draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more handshakes, answers held connects with advice to come back soon, and lets sockets close when what
+    /// is in flight is answered. The clients find another node, or this one again.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+        for session in self.sessions() {
+            session.drain();
+        }
+    }
+
+    /// A moment for a client to come back after a drain: spread, so that they do not come all at once. Milliseconds.
+    pub(crate) fn drain_interval(&self) -> u64 {
+        rand::rng().random_range(100..2_000)
+    }
+}
+
+/// 5 bits a letter: 32 letters are 160 random bits; the specification asks for 128.
+fn random_id(rng: &mut impl Rng, len: usize) -> ByteString {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let id: String = (0..len).map(|_| char::from(LETTERS[rng.random_range(0..32)])).collect();
+    id.into()
+}
+
+pub(crate) fn random_cookie() -> ByteString {
+    random_id(&mut rand::rng(), 26)
+}
+
+async fn expire(shared: std::sync::Weak<Shared>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(server) = shared.upgrade().map(Server) else { return };
+        let now = Instant::now();
+        for session in server.0.wheel.due(now) {
+            let dropped = session.take_dropped();
+            if dropped > 0 {
+                server.0.stats.messages_dropped.add(dropped);
+                tracing::warn!(session = %session.tag(), dropped, "queue was full: oldest messages dropped (policy drop_oldest)");
+            }
+            let (ended, expires) = session.with(|s| (s.ended(), s.expires()));
+            match expires {
+                _ if ended => {}
+                Some(at) if at <= now => server.end_session(&session, EndReason::Expired),
+                Some(at) => server.0.wheel.insert(&session, at),
+                // A held connect: it cannot expire before the least time that is granted after it.
+                None => {
+                    server.0.wheel.insert(&session, now + server.0.options.max_interval.max(Duration::from_secs(1)))
+                }
+            }
+        }
+    }
+}

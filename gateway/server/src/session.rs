@@ -1,0 +1,312 @@
+//! A session that is alive: the pure state machine behind a lock, beside what carries it at the moment.
+
+use crate::flush::Flusher;
+use crate::server::Server;
+use crate::websocket::outlet::Outlet;
+use bayeux::channel::ChannelName;
+use bayeux::delivery::Delivery;
+use bayeux::reply::Refusal;
+use bayeux::session::{Connect, ConnectOutcome, EndReason, Push, Session, Ticket};
+use bytes::Bytes;
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Who is behind a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's name.
+    pub user: Option<ByteString>,
+    /// The user's claims: a JSON object.
+    pub claims: Option<Bytes>,
+}
+
+/// Why a held poll ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PollEnd {
+    /// There is something to say.
+    Messages,
+    /// A newer connect took its place.
+    Superseded,
+    /// The session has ended.
+    Ended(EndReason),
+    /// The server drains.
+    Draining,
+}
+
+/// What carries the session now.
+enum Link {
+    None,
+    Poll(oneshot::Sender<PollEnd>),
+    Socket(Arc<Outlet>),
+}
+
+struct Inner {
+    session: Session,
+    link: Link,
+}
+
+/// A live session. Its methods take no time and wait for nothing.
+pub struct LiveSession {
+    key: u64,
+    id: ByteString,
+    tag: ByteString,
+    identity: Identity,
+    browser: Option<ByteString>,
+    server: Weak<crate::server::Shared>,
+    inner: Mutex<Inner>,
+    overflowing: AtomicBool,
+}
+
+impl std::fmt::Debug for LiveSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "session {}", self.tag) // never the client id
+    }
+}
+
+impl LiveSession {
+    pub(crate) fn new(
+        key: u64,
+        session: Session,
+        tag: ByteString,
+        identity: Identity,
+        browser: Option<ByteString>,
+        server: Weak<crate::server::Shared>,
+    ) -> Self {
+        LiveSession {
+            key,
+            id: session.id().clone(),
+            tag,
+            identity,
+            browser,
+            server,
+            inner: Mutex::new(Inner { session, link: Link::None }),
+            overflowing: AtomicBool::new(false),
+        }
+    }
+
+    /// Distinguishes it from every other session of this process.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The client id: a secret between the client and the server.
+    pub fn client_id(&self) -> &ByteString {
+        &self.id
+    }
+
+    /// A random name that may be shown: in logs, to backends.
+    pub fn tag(&self) -> &ByteString {
+        &self.tag
+    }
+
+    /// Who is behind it.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn browser(&self) -> Option<&ByteString> {
+        self.browser.as_ref()
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&self) -> bool {
+        self.inner.lock().session.ended()
+    }
+
+    /// Messages and bytes that wait for it.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.inner.lock().session.waiting()
+    }
+
+    /// Queues a message for this session alone, and sends it on its way.
+    pub fn deliver(&self, delivery: Arc<Delivery>) {
+        let Some(shared) = self.server.upgrade() else { return };
+        let server = Server::from_shared(shared);
+        if self.enqueue(&delivery, server.flusher()) {
+            server.end_session(self, EndReason::Overflow);
+        }
+        server.flusher().kick();
+    }
+
+    /// Puts a message into the queue and wakes what carries the session. True when the queue is full and the session is
+    /// to be ended (told once). The caller kicks the flusher when it has queued all it has.
+    pub(crate) fn enqueue(&self, delivery: &Arc<Delivery>, flusher: &Flusher) -> bool {
+        let mut inner = self.inner.lock();
+        match inner.session.push(Arc::clone(delivery)) {
+            Push::Gone | Push::Waits => false,
+            Push::Overflow => !self.overflowing.swap(true, Ordering::Relaxed),
+            Push::Wake => {
+                self.wake(&mut inner, flusher);
+                false
+            }
+        }
+    }
+
+    fn wake(&self, inner: &mut Inner, flusher: &Flusher) {
+        match &inner.link {
+            Link::None => {}
+            Link::Socket(outlet) => flusher.mark(outlet),
+            Link::Poll(_) => {
+                if inner.session.take_polling_hold(Instant::now()).is_some()
+                    && let Link::Poll(poll) = std::mem::replace(&mut inner.link, Link::None)
+                {
+                    let _ = poll.send(PollEnd::Messages);
+                }
+            }
+        }
+    }
+
+    /// A `/meta/connect` that a poll carries: when it is held, what will end it.
+    pub(crate) fn connect_poll(
+        &self,
+        now: Instant,
+        connect: &Connect,
+    ) -> Result<(ConnectOutcome, Option<oneshot::Receiver<PollEnd>>), Refusal> {
+        let mut inner = self.inner.lock();
+        let outcome = inner.session.connect(now, connect)?;
+        inner.leave(outcome.superseded.is_some());
+        let held = outcome.hold.map(|_| {
+            let (sender, receiver) = oneshot::channel();
+            inner.link = Link::Poll(sender);
+            receiver
+        });
+        Ok((outcome, held))
+    }
+
+    /// A `/meta/connect` that a WebSocket carries.
+    pub(crate) fn connect_socket(
+        &self,
+        now: Instant,
+        connect: &Connect,
+        outlet: &Arc<Outlet>,
+    ) -> Result<ConnectOutcome, Refusal> {
+        let mut inner = self.inner.lock();
+        let outcome = inner.session.connect(now, connect)?;
+        inner.attach(outlet, outcome.superseded.is_some());
+        Ok(outcome)
+    }
+
+    /// The session is carried by this socket from now on.
+    pub(crate) fn attach(&self, outlet: &Arc<Outlet>) {
+        self.inner.lock().attach(outlet, false);
+    }
+
+    /// The socket is gone: what was taken from the queue and not sent comes back, a connect it held is let go.
+    pub(crate) fn detach(&self, outlet: &Arc<Outlet>, held: Option<Ticket>, unsent: Vec<Arc<Delivery>>) {
+        let mut inner = self.inner.lock();
+        inner.session.put_back(unsent.into_iter());
+        if let Some(ticket) = held {
+            inner.session.release(ticket, Instant::now());
+        }
+        if matches!(&inner.link, Link::Socket(current) if Arc::ptr_eq(current, outlet)) {
+            inner.link = Link::None;
+        }
+    }
+
+    /// Ends the hold of that ticket: false when somebody else did.
+    pub(crate) fn release(&self, ticket: Ticket, now: Instant) -> bool {
+        let mut inner = self.inner.lock();
+        let released = inner.session.release(ticket, now);
+        if released && matches!(inner.link, Link::Poll(_)) {
+            inner.link = Link::None;
+        }
+        released
+    }
+
+    /// Takes up to `max` waiting messages into `out`.
+    pub(crate) fn take(&self, max: usize, mut out: impl FnMut(Arc<Delivery>)) {
+        let mut inner = self.inner.lock();
+        for _ in 0..max {
+            match inner.session.pop() {
+                Some(delivery) => out(delivery),
+                None => break,
+            }
+        }
+    }
+
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.inner.lock().session.take_dropped()
+    }
+
+    pub(crate) fn touch(&self, now: Instant) {
+        self.inner.lock().session.touch(now);
+    }
+
+    pub(crate) fn replied(&self, now: Instant) {
+        self.inner.lock().session.replied(now);
+    }
+
+    pub(crate) fn start_batch(&self) {
+        self.inner.lock().session.start_batch();
+    }
+
+    pub(crate) fn end_batch(&self, flusher: &Flusher) {
+        let mut inner = self.inner.lock();
+        if inner.session.end_batch() {
+            self.wake(&mut inner, flusher);
+        }
+    }
+
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Session) -> T) -> T {
+        f(&mut self.inner.lock().session)
+    }
+
+    pub(crate) fn subscribed(&self, channel: &ChannelName) -> bool {
+        self.inner.lock().session.subscriptions().any(|c| c == channel)
+    }
+
+    /// Ends it: its subscriptions, unless it had ended before. Whatever held a connect is told.
+    pub(crate) fn end(&self, reason: EndReason) -> Option<Vec<ChannelName>> {
+        let mut inner = self.inner.lock();
+        let subscriptions = inner.session.end()?;
+        match std::mem::replace(&mut inner.link, Link::None) {
+            Link::None => {}
+            Link::Poll(poll) => {
+                let _ = poll.send(PollEnd::Ended(reason));
+            }
+            Link::Socket(outlet) => outlet.session_ended(reason),
+        }
+        Some(subscriptions)
+    }
+
+    /// The server drains: a held connect is answered now.
+    pub(crate) fn drain(&self) {
+        let mut inner = self.inner.lock();
+        match &inner.link {
+            Link::None => {}
+            Link::Poll(_) => {
+                if let Link::Poll(poll) = std::mem::replace(&mut inner.link, Link::None) {
+                    let _ = poll.send(PollEnd::Draining);
+                }
+            }
+            Link::Socket(outlet) => outlet.drain(),
+        }
+    }
+}
+
+impl Inner {
+    /// What carried the session before does so no more.
+    fn leave(&mut self, superseded: bool) {
+        match std::mem::replace(&mut self.link, Link::None) {
+            Link::Poll(poll) if superseded => {
+                let _ = poll.send(PollEnd::Superseded);
+            }
+            Link::Socket(outlet) if superseded => outlet.forget_held(),
+            _ => {}
+        }
+    }
+
+    fn attach(&mut self, outlet: &Arc<Outlet>, superseded: bool) {
+        match &self.link {
+            Link::Socket(current) if Arc::ptr_eq(current, outlet) => {}
+            _ => {
+                self.leave(superseded);
+                self.link = Link::Socket(Arc::clone(outlet));
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What an operator sets for the whole server.
+
+use bayeux::session::{Carrier, Options};
+use std::time::Duration;
+
+/// Which web origins may use the server from a browser.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origins {
+    /// Only pages served from the same host and port.
+    #[default]
+    Same,
+    /// Same origin, and these (`https://app.example.com`); `*` stands for any.
+    Listed(Vec<String>),
+}
+
+/// The server's settings, with CometD's defaults where CometD has the option.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// For every session.
+    pub session: Options,
+    /// Of an HTTP body, of a WebSocket message; bytes.
+    pub max_message_size: usize,
+    /// The allowed transports, in the order of `supportedConnectionTypes`.
+    pub transports: Vec<Carrier>,
+    /// How many sessions of one browser (one cookie) may hold a poll at the same time; negative: no bound.
+    pub max_sessions_per_browser: i32,
+    /// Takes a client id without its cookie, for HTTP clients that keep none.
+    pub trust_client_session: bool,
+    /// Who may come from a browser.
+    pub origins: Origins,
+    /// How many frames with publishes of one WebSocket may wait for their outcome: above it the socket is not read.
+    pub max_in_flight: usize,
+    /// How long a WebSocket may be without a session.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        ServerSettings {
+            session: Options::default(),
+            max_message_size: 64 * 1024,
+            transports: vec![Carrier::WebSocket, Carrier::LongPolling, Carrier::CallbackPolling],
+            max_sessions_per_browser: 1,
+            trust_client_session: false,
+            origins: Origins::Same,
+            max_in_flight: 4_096,
+            handshake_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The WebSocket transport: pure framing, the upgrade, and the task that drives a connection.
+
+pub(crate) mod connection;
+pub mod frame;
+pub(crate) mod outlet;
+pub mod upgrade;

@@ -1,0 +1,475 @@
+//! One WebSocket from its upgrade to its end.
+//!
+//! The task reads frames, has their envelopes processed one after the other, and keeps the outcomes that are still
+//! awaited. It writes replies; deliveries are written by the flusher, or by this task where only it can (TLS).
+
+use super::frame::{self, Decoder, Event, Limits, close_code};
+use super::outlet::{Held, Outlet};
+use crate::listener::Stream;
+use crate::process::{self, Answer, Context, Processed};
+use crate::server::Server;
+use crate::session::LiveSession;
+use bayeux::error;
+use bayeux::message::{self, ClientAdvice};
+use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
+use bayeux::session::{Carrier, Connect, EndReason, Ticket, unknown_session};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Tls = Box<TlsStream<tokio::net::TcpStream>>;
+
+/// How much is read at a time.
+const READ: usize = 8 * 1024;
+/// How long a closing socket may take for what waits.
+const LINGER: Duration = Duration::from_secs(5);
+
+enum Io {
+    Read,
+    Writable,
+    Closed,
+}
+
+struct Connection {
+    server: Server,
+    outlet: Arc<Outlet>,
+    context: Arc<Context>,
+    tls: Option<Tls>,
+    buffer: BytesMut,
+    decoder: Decoder,
+    session: Option<Arc<LiveSession>>,
+    processing: Option<Boxed<Processed>>,
+    awaited: FuturesUnordered<Boxed<Vec<Reply>>>,
+    held: Option<Ticket>,
+    /// The held connect's time, or the time by which there must be a session.
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    closing: bool,
+}
+
+/// Drives the connection until it is closed. `early`: what the peer sent behind its upgrade request.
+pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers: Arc<::http::HeaderMap>) {
+    let (plain, tls) = match stream {
+        Stream::Plain(stream) => (Some(stream), None),
+        Stream::Tls(stream) => (None, Some(stream)),
+    };
+    let limits = Limits { max_message_size: server.settings().max_message_size, rsv1_allowed: false };
+    let timeout = server.settings().handshake_timeout;
+    let mut connection = Connection {
+        outlet: Arc::new(Outlet::new(plain, server.next_lane())),
+        context: Arc::new(Context { carrier: Carrier::WebSocket, headers, browser: None }),
+        tls,
+        buffer: BytesMut::from(&early[..]),
+        decoder: Decoder::new(limits),
+        session: None,
+        processing: None,
+        awaited: FuturesUnordered::new(),
+        held: None,
+        timer: Some(Box::pin(tokio::time::sleep(timeout))),
+        closing: false,
+        server,
+    };
+    connection.server.stats().websockets.inc();
+    connection.run().await;
+    connection.server.stats().websockets.dec();
+    connection.leave();
+}
+
+impl Connection {
+    async fn run(&mut self) {
+        loop {
+            if !self.closing {
+                self.read_frames();
+            }
+            self.obey();
+            if self.outlet.dead() {
+                break;
+            }
+            let idle = self.processing.is_none() && self.awaited.is_empty();
+            if self.server.draining() && idle && self.session.is_some() && !self.closing {
+                self.close(close_code::GOING_AWAY, "draining");
+            }
+            if self.closing && idle {
+                break;
+            }
+            let outlet = Arc::clone(&self.outlet);
+            let may_read =
+                !self.closing && self.processing.is_none() && self.awaited.len() < self.server.settings().max_in_flight;
+            let (tls, buffer) = (&mut self.tls, &mut self.buffer);
+            tokio::select! {
+                io = std::future::poll_fn(|cx| poll_io(&outlet, tls, buffer, may_read, cx)) => match io {
+                    Io::Read => {}
+                    Io::Writable => { outlet.unblock(); outlet.flush(); }
+                    Io::Closed => break,
+                },
+                () = outlet.woken() => {}
+                done = async { match self.processing.as_mut() { Some(p) => p.await, None => std::future::pending().await } } => {
+                    self.processing = None;
+                    self.processed(done);
+                }
+                Some(replies) = self.awaited.next(), if !self.awaited.is_empty() => self.send(&replies),
+                () = async { match self.timer.as_mut() { Some(t) => t.await, None => std::future::pending().await } } => {
+                    self.timer = None;
+                    self.time_is_over();
+                }
+            }
+        }
+        self.last_words().await;
+    }
+
+    /// Cuts the buffer into frames, up to the first whose processing takes time.
+    fn read_frames(&mut self) {
+        while self.processing.is_none() && !self.closing && self.awaited.len() < self.server.settings().max_in_flight {
+            match self.decoder.decode(&mut self.buffer) {
+                Ok(None) => break,
+                Ok(Some(event)) => self.event(event),
+                Err(violation) => {
+                    self.server.stats().malformed.inc();
+                    self.close(violation.code, violation.reason);
+                }
+            }
+        }
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+            self.buffer = BytesMut::new(); // an idle connection keeps no buffer
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Text(text) => self.envelope(text.into_bytes()),
+            Event::Ping(payload) => {
+                self.outlet.push(frame::pong_frame(&payload));
+                self.outlet.flush();
+            }
+            Event::Close(code) => self.close(code.map_or(close_code::NORMAL, |(code, _)| code), ""),
+            Event::Pong(_) | Event::Binary(_) | Event::Compressed { .. } => {} // as CometD: ignored
+        }
+    }
+
+    fn envelope(&mut self, body: Bytes) {
+        let messages = match message::parse(&body) {
+            Ok(messages) if !messages.is_empty() => messages,
+            _ => {
+                self.server.stats().malformed.inc();
+                let reply = Reply::to(&message::Message::default()).refuse(Refusal::new(error::JSON_INVALID));
+                self.send(&[reply]);
+                self.close(close_code::INTERNAL, error::JSON_INVALID);
+                return;
+            }
+        };
+        if self.session.as_ref().is_some_and(|session| session.ended()) {
+            self.session = None; // it may begin again with a handshake on this socket
+        }
+        let (server, context) = (self.server.clone(), Arc::clone(&self.context));
+        let session = match &self.session {
+            Some(session) => Some(Arc::clone(session)),
+            None => messages.first().and_then(|first| process::find_session(&server, &context, first)),
+        };
+        let mut processing: Boxed<Processed> =
+            Box::pin(async move { process::envelope(&server, &context, session, messages).await });
+        // Most envelopes take no time: then nothing is kept.
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match processing.as_mut().poll(&mut cx) {
+            Poll::Ready(done) => self.processed(done),
+            Poll::Pending => self.processing = Some(processing),
+        }
+    }
+
+    fn processed(&mut self, done: Processed) {
+        if let Some(session) = &done.session
+            && self.session.as_ref().is_none_or(|current| current.key() != session.key())
+        {
+            if let Some(before) = self.session.take() {
+                before.detach(&self.outlet, self.held.take(), Vec::new());
+            }
+            self.session = Some(Arc::clone(session));
+            self.timer = None;
+            if !session.ended() {
+                session.attach(&self.outlet);
+                self.outlet.carry(Some(Arc::clone(session)));
+            }
+        }
+        let mut replies = Vec::new();
+        let mut waits: Vec<Boxed<Reply>> = Vec::new();
+        for answer in done.answers {
+            match answer {
+                Answer::Reply(reply) if waits.is_empty() => replies.push(reply),
+                Answer::Reply(reply) => waits.push(Box::pin(std::future::ready(reply))),
+                Answer::Wait(wait) => waits.push(wait),
+                Answer::Connect { reply, advice } => {
+                    if let Some(reply) = self.connect(reply, advice) {
+                        match waits.is_empty() {
+                            true => replies.push(reply),
+                            false => waits.push(Box::pin(std::future::ready(reply))),
+                        }
+                    }
+                }
+            }
+        }
+        self.server.flusher().kick();
+        if waits.is_empty() {
+            self.send(&replies);
+        } else {
+            self.awaited.push(Box::pin(async move {
+                replies.extend(join_all(waits).await);
+                replies
+            }));
+        }
+        if done.handshaken
+            && let Some(session) = &self.session
+        {
+            session.replied(Instant::now());
+        }
+    }
+
+    /// A connect: its reply if it is to be answered now.
+    fn connect(&mut self, mut reply: Reply, advice: Option<ClientAdvice>) -> Option<Reply> {
+        let Some(session) = self.session.clone() else { return Some(reply.refuse(unknown_session())) };
+        let now = Instant::now();
+        let connect = Connect { carrier: Carrier::WebSocket, alone: true, crowded: false, advice };
+        let outcome = match session.connect_socket(now, &connect, &self.outlet) {
+            Ok(outcome) => outcome,
+            Err(refusal) => return Some(reply.refuse(refusal)),
+        };
+        // Messages that came while nothing carried the session.
+        self.server.flusher().mark(&self.outlet);
+        reply.advice = outcome.advice;
+        self.outlet.control().held = None; // an older connect is dropped silently, as CometD does
+        self.held = None;
+        self.timer = None;
+        match outcome.hold {
+            Some((ticket, until)) if !self.server.draining() => {
+                self.held = Some(ticket);
+                self.timer = Some(Box::pin(tokio::time::sleep_until(until.into())));
+                self.outlet.control().held = Some(Held { ticket, until, reply });
+                None
+            }
+            _ => {
+                if let Some((ticket, _)) = outcome.hold {
+                    session.release(ticket, now);
+                    reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
+                }
+                Some(reply)
+            }
+        }
+    }
+
+    fn time_is_over(&mut self) {
+        let Some(session) = self.session.clone() else {
+            self.close(close_code::POLICY, "no session in time");
+            return;
+        };
+        let held = self.outlet.control().held.take();
+        if let Some(held) = held.filter(|held| held.until <= Instant::now() + Duration::from_millis(2)) {
+            self.held = None;
+            if session.release(held.ticket, Instant::now()) {
+                self.send(&[held.reply]);
+            }
+        }
+    }
+
+    /// Does what others asked of this socket.
+    fn obey(&mut self) {
+        let (ended, draining) = {
+            let mut control = self.outlet.control();
+            (control.ended.take(), std::mem::take(&mut control.draining))
+        };
+        if let Some(reason) = ended {
+            let held = self.outlet.control().held.take();
+            self.held = None;
+            self.timer = None;
+            let disconnected = reason == EndReason::Disconnected;
+            if let Some(held) = held {
+                let mut reply = held.reply;
+                if disconnected {
+                    reply.advice = Some(Advice::new(Reconnect::None, 0));
+                } else {
+                    reply = reply.refuse(unknown_session());
+                }
+                self.send(&[reply]);
+            }
+            if disconnected {
+                // The client closes; or it stays and handshakes again.
+                self.timer = Some(Box::pin(tokio::time::sleep(self.server.settings().handshake_timeout)));
+                self.session = None;
+                self.outlet.carry(None);
+            } else {
+                let reason = if reason == EndReason::Overflow { "queue is full" } else { "session ended" };
+                self.close(close_code::POLICY, reason);
+            }
+        }
+        if draining {
+            let held = self.outlet.control().held.take();
+            if let (Some(held), Some(session)) = (held, &self.session) {
+                self.held = None;
+                session.release(held.ticket, Instant::now());
+                let mut reply = held.reply;
+                reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
+                self.send(&[reply]);
+            }
+        }
+    }
+
+    /// Replies of one envelope go in one frame.
+    fn send(&self, replies: &[Reply]) {
+        if replies.is_empty() {
+            return;
+        }
+        let mut json = Vec::with_capacity(96 * replies.len());
+        json.push(b'[');
+        for (i, reply) in replies.iter().enumerate() {
+            if i > 0 {
+                json.push(b',');
+            }
+            reply.write(&mut json);
+        }
+        json.push(b']');
+        self.outlet.push(frame::text_frame(&json));
+        self.outlet.flush();
+    }
+
+    fn close(&mut self, code: u16, reason: &str) {
+        if !self.closing {
+            self.closing = true;
+            self.outlet.push(frame::close_frame(code, reason));
+            self.outlet.flush();
+        }
+    }
+
+    /// Sends what waits, for as long as a closing socket may take; a session's queue is not emptied into it.
+    async fn last_words(&mut self) {
+        if self.outlet.dead() {
+            return;
+        }
+        let outlet = Arc::clone(&self.outlet);
+        let tls = &mut self.tls;
+        let finish = std::future::poll_fn(|cx| {
+            if let Some(tls) = tls.as_mut() {
+                return match poll_write(&outlet, tls, cx) {
+                    Poll::Ready(Ok(())) => Pin::new(tls).poll_shutdown(cx).map(|_| ()),
+                    Poll::Ready(Err(_)) => Poll::Ready(()),
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+            let Some(plain) = outlet.plain() else { return Poll::Ready(()) };
+            while outlet.blocked() {
+                match plain.poll_write_ready(cx) {
+                    Poll::Ready(Ok(())) => {
+                        outlet.unblock();
+                        outlet.flush();
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+                if outlet.dead() {
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Ready(())
+        });
+        let _ = tokio::time::timeout(LINGER, finish).await;
+    }
+
+    /// The socket is gone; the session stays, with what was not sent.
+    fn leave(&mut self) {
+        let (_, unsent) = self.outlet.finish();
+        self.outlet.control().held = None;
+        if let Some(session) = self.session.take() {
+            session.detach(&self.outlet, self.held.take(), unsent);
+        }
+    }
+}
+
+/// Reads and writes as far as the socket goes without waiting; ready when there is something for the task to do.
+fn poll_io(
+    outlet: &Outlet,
+    tls: &mut Option<Tls>,
+    buffer: &mut BytesMut,
+    may_read: bool,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<Io> {
+    if let Some(tls) = tls {
+        if let Poll::Ready(Err(_)) = poll_write(outlet, tls, cx) {
+            return Poll::Ready(Io::Closed);
+        }
+        if !may_read {
+            return Poll::Pending;
+        }
+        buffer.reserve(READ / 4);
+        return match poll_read(Pin::new(tls.as_mut()), buffer, cx) {
+            Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(Io::Read),
+            Poll::Ready(_) => Poll::Ready(Io::Closed),
+            Poll::Pending => Poll::Pending,
+        };
+    }
+    let Some(plain) = outlet.plain() else { return Poll::Ready(Io::Closed) };
+    if outlet.blocked() {
+        match plain.poll_write_ready(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Io::Writable),
+            Poll::Ready(Err(_)) => return Poll::Ready(Io::Closed),
+            Poll::Pending => {}
+        }
+    }
+    if !may_read {
+        return Poll::Pending;
+    }
+    loop {
+        match plain.poll_read_ready(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(Io::Closed),
+            Poll::Ready(Ok(())) => {}
+        }
+        buffer.reserve(READ);
+        match plain.try_read_buf(buffer) {
+            Ok(0) => return Poll::Ready(Io::Closed),
+            Ok(_) => return Poll::Ready(Io::Read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if buffer.is_empty() {
+                    *buffer = BytesMut::new();
+                }
+            }
+            Err(_) => return Poll::Ready(Io::Closed),
+        }
+    }
+}
+
+fn poll_write(outlet: &Outlet, tls: &mut Tls, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+    loop {
+        let round = outlet.write_round(|slices| match Pin::new(tls.as_mut()).poll_write_vectored(cx, slices) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        match round {
+            Ok(true) => {}
+            Ok(false) => return Pin::new(tls.as_mut()).poll_flush(cx),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            Err(error) => return Poll::Ready(Err(error)),
+        }
+    }
+}
+
+fn poll_read(
+    stream: Pin<&mut impl AsyncRead>,
+    buffer: &mut BytesMut,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut chunk = [0u8; READ / 4];
+    let mut read = ReadBuf::new(&mut chunk);
+    match stream.poll_read(cx, &mut read) {
+        Poll::Ready(Ok(())) => {
+            buffer.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        }
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending => Poll::Pending,
+    }
+}

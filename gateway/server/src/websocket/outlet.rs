@@ -1,0 +1,280 @@
+//! The sending side of a WebSocket, shared by the connection's task and the flusher.
+//!
+//! Lock order: `write`, then a session's own lock. So what a session calls while it holds its lock ([`Outlet::mark`],
+//! [`Outlet::session_ended`], [`Outlet::forget_held`], [`Outlet::drain`]) touches `control` only.
+
+use super::frame;
+use crate::session::LiveSession;
+use bayeux::delivery::Delivery;
+use bayeux::reply::Reply;
+use bayeux::session::{EndReason, Ticket};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// Frames in one vectored write.
+const BATCH: usize = 64;
+/// Of those, at most so many deliveries before waiting replies get their turn.
+const DELIVERIES: usize = 48;
+
+/// A connect that this socket holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) ticket: Ticket,
+    pub(crate) until: Instant,
+    pub(crate) reply: Reply,
+}
+
+/// What others tell the connection's task.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) held: Option<Held>,
+    pub(crate) ended: Option<EndReason>,
+    pub(crate) draining: bool,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Delivery(Arc<Delivery>, Bytes),
+    Frame(Bytes),
+}
+
+impl Piece {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Piece::Delivery(_, bytes) | Piece::Frame(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Write {
+    session: Option<Arc<LiveSession>>,
+    replies: VecDeque<Bytes>,
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that are sent.
+    sent: usize,
+    /// The socket takes no more until it is writable.
+    blocked: bool,
+    dead: bool,
+}
+
+/// The sending side.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    /// A plain socket, written by whoever has something; `None` with TLS, where only the task can write.
+    plain: Option<TcpStream>,
+    write: Mutex<Write>,
+    control: Mutex<Control>,
+    wake: Notify,
+    marked: AtomicBool,
+    lane: usize,
+}
+
+impl Outlet {
+    pub(crate) fn new(plain: Option<TcpStream>, lane: usize) -> Self {
+        Outlet {
+            plain,
+            write: Mutex::default(),
+            control: Mutex::default(),
+            wake: Notify::new(),
+            marked: AtomicBool::new(false),
+            lane,
+        }
+    }
+
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        self.plain.as_ref()
+    }
+
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// True when it was not marked before.
+    pub(crate) fn mark(&self) -> bool {
+        !self.marked.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn unmark(&self) {
+        self.marked.store(false, Ordering::Release);
+    }
+
+    /// Resolves when the task has something to look at: blocked or dead socket, control, or (TLS) things to write.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Whose queue is written.
+    pub(crate) fn carry(&self, session: Option<Arc<LiveSession>>) {
+        self.write.lock().session = session;
+    }
+
+    /// Queues a finished frame (replies, pong, close); [`Outlet::flush`] sends it.
+    pub(crate) fn push(&self, frame: Bytes) {
+        self.write.lock().replies.push_back(frame);
+    }
+
+    /// Writes all that waits, as far as a plain socket takes it. With TLS it wakes the task.
+    pub(crate) fn flush(&self) {
+        let Some(stream) = &self.plain else {
+            self.wake.notify_one();
+            return;
+        };
+        let mut write = self.write.lock();
+        if write.blocked || write.dead {
+            return;
+        }
+        loop {
+            write.fill();
+            if write.pieces.is_empty() {
+                write.rest();
+                return;
+            }
+            match write.attempt(|slices| stream.try_write_vectored(slices)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    write.blocked = true;
+                    break;
+                }
+                Err(_) => {
+                    write.dead = true;
+                    break;
+                }
+            }
+        }
+        drop(write);
+        self.wake.notify_one();
+    }
+
+    /// One round of writing by the task over any stream: `write` gets the slices. `Ok(false)`: nothing is left.
+    pub(crate) fn write_round(&self, write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<bool> {
+        let mut state = self.write.lock();
+        state.fill();
+        if state.pieces.is_empty() {
+            state.rest();
+            return Ok(false);
+        }
+        state.attempt(write).map(|()| true)
+    }
+
+    /// The socket takes bytes again.
+    pub(crate) fn unblock(&self) {
+        self.write.lock().blocked = false;
+    }
+
+    pub(crate) fn blocked(&self) -> bool {
+        self.write.lock().blocked
+    }
+
+    pub(crate) fn dead(&self) -> bool {
+        self.write.lock().dead
+    }
+
+    /// The deliveries that were taken and not wholly sent; the outlet carries nobody from now on.
+    pub(crate) fn finish(&self) -> (Option<Arc<LiveSession>>, Vec<Arc<Delivery>>) {
+        let mut write = self.write.lock();
+        write.dead = true;
+        let unsent = write
+            .pieces
+            .drain(..)
+            .filter_map(|piece| match piece {
+                Piece::Delivery(delivery, _) => Some(delivery),
+                Piece::Frame(_) => None,
+            })
+            .collect();
+        (write.session.take(), unsent)
+    }
+
+    pub(crate) fn control(&self) -> parking_lot::MutexGuard<'_, Control> {
+        self.control.lock()
+    }
+
+    /// The session was ended by somebody else than this socket's client.
+    pub(crate) fn session_ended(&self, reason: EndReason) {
+        self.control.lock().ended = Some(reason);
+        self.wake.notify_one();
+    }
+
+    /// A newer connect elsewhere ended the one held here: it gets no reply.
+    pub(crate) fn forget_held(&self) {
+        self.control.lock().held = None;
+    }
+
+    pub(crate) fn drain(&self) {
+        self.control.lock().draining = true;
+        self.wake.notify_one();
+    }
+}
+
+impl Write {
+    /// Tops the pieces up from the session's queue and the replies. Deliveries come first, as in CometD, but replies
+    /// get into every round.
+    fn fill(&mut self) {
+        let room = DELIVERIES.saturating_sub(self.pieces.len());
+        if room > 0
+            && let Some(session) = &self.session
+        {
+            let pieces = &mut self.pieces;
+            session.take(room, |delivery| {
+                let frame = delivery.framed(frame::message_frame).clone();
+                pieces.push_back(Piece::Delivery(delivery, frame));
+            });
+        }
+        while self.pieces.len() < BATCH {
+            match self.replies.pop_front() {
+                Some(frame) => self.pieces.push_back(Piece::Frame(frame)),
+                None => break,
+            }
+        }
+    }
+
+    fn attempt(&mut self, write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
+        let written = if self.pieces.len() == 1 {
+            write(&[IoSlice::new(&self.pieces[0].bytes()[self.sent..])])?
+        } else {
+            let mut slices = [IoSlice::new(&[]); BATCH];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                let from = if count == 0 { self.sent } else { 0 };
+                *slice = IoSlice::new(&piece.bytes()[from..]);
+                count += 1;
+            }
+            write(&slices[..count])?
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.advance(written);
+        Ok(())
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(piece) = self.pieces.front() {
+            let left = piece.bytes().len() - self.sent;
+            if written < left {
+                self.sent += written;
+                return;
+            }
+            written -= left;
+            self.sent = 0;
+            self.pieces.pop_front();
+        }
+    }
+
+    /// An idle socket keeps no buffers.
+    fn rest(&mut self) {
+        if self.pieces.capacity() > 0 {
+            self.pieces = VecDeque::new();
+        }
+        if self.replies.capacity() > 0 {
+            self.replies = VecDeque::new();
+        }
+    }
+}
