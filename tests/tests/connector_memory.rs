@@ -1,5 +1,7 @@
 //! The memory connector keeps the promises of a connector, with topics made by publishing and with declared ones.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where something must not be")]
+
 use connector::conformance::{self, Fixture};
 use connector::{ByteSize, Connector, ConnectorKind, Context, Inbound, Outbound, Position, Start, State, TopicFilter};
 use connector_memory::{MemoryConnector, MemoryFactory, SYNTAX, Settings};
