@@ -1,0 +1,288 @@
+//! The three transports over real sockets, as a client sees them.
+
+use bayeux::delivery::{Delivery, DeliveryParts};
+use bayeux::queue::{Overflow, QueueLimits};
+use bayeux::session::Options;
+use bayeux_server::hooks::{AllowAll, PlainBayeux};
+use bayeux_server::{Server, ServerSettings, http, listener};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+
+struct Running {
+    server: Server,
+    port: u16,
+    stop: CancellationToken,
+}
+
+impl Running {
+    async fn start(settings: ServerSettings) -> Self {
+        let server = Server::new(settings, Arc::new(AllowAll), Arc::new(PlainBayeux));
+        let socket = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let stop = CancellationToken::new();
+        let listening = listener::Listening {
+            tls: None,
+            max_connections: 1000,
+            stats: Arc::clone(server.stats()),
+            stop: stop.clone(),
+        };
+        tokio::spawn(listener::serve(socket, http::router(server.clone(), "/cometd"), listening));
+        Running { server, port, stop }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/cometd", self.port)
+    }
+
+    async fn socket(&self) -> Socket {
+        let (stream, _) = tokio_tungstenite::connect_async(self.url().replace("http", "ws")).await.unwrap();
+        Socket(stream)
+    }
+
+    fn publish(&self, channel: &str, data: &str) {
+        let delivery = Delivery::new(channel.into(), &DeliveryParts { data: data.as_bytes(), ..Default::default() });
+        self.server.publish(&bayeux::channel::ChannelName::parse(&channel.into()).unwrap(), delivery);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+struct Socket(tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>);
+
+impl Socket {
+    async fn send(&mut self, messages: Value) {
+        self.0.send(Message::text(messages.to_string())).await.unwrap();
+    }
+
+    /// The next frame: an array of messages; `None` when the server has closed.
+    async fn next(&mut self) -> Option<Vec<Value>> {
+        loop {
+            match tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.expect("a frame in time") {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn ask(&mut self, message: Value) -> Value {
+        self.send(json!([message])).await;
+        self.next().await.expect("a reply").remove(0)
+    }
+
+    async fn handshake(&mut self) -> String {
+        let reply = self
+            .ask(json!({"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["websocket"],"id":"1"}))
+            .await;
+        assert_eq!(reply["successful"], true, "{reply}");
+        reply["clientId"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_session_from_handshake_to_disconnect() {
+    let running = Running::start(ServerSettings::default()).await;
+    let mut socket = running.socket().await;
+    let id = socket.handshake().await;
+    let reply = socket.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2",
+        "advice":{"timeout":0}})).await;
+    assert_eq!(reply["advice"], json!({"reconnect":"retry","interval":0,"timeout":20000}));
+    let reply = socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":["/a/*","/a/b"],"id":"3"})).await;
+    assert_eq!((&reply["successful"], &reply["subscription"]), (&json!(true), &json!(["/a/*", "/a/b"])));
+    socket.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"4"}])).await;
+    socket.send(json!([{"channel":"/a/b","clientId":id,"data":{"n":1},"id":"5","custom":true}])).await;
+    assert_eq!(socket.next().await.unwrap(), [json!({"channel":"/a/b","data":{"n":1},"custom":true})], "once, for two subscriptions");
+    assert_eq!(socket.next().await.unwrap(), [json!({"channel":"/a/b","id":"5","successful":true})]);
+    running.publish("/a/c", "[1, 2]");
+    assert_eq!(socket.next().await.unwrap(), [json!({"channel":"/a/c","data":[1,2]})]);
+    socket.send(json!([{"channel":"/meta/disconnect","clientId":id,"id":"6"}])).await;
+    assert_eq!(socket.next().await.unwrap()[0]["channel"], "/meta/disconnect");
+    let connect = socket.next().await.unwrap().remove(0);
+    assert_eq!((&connect["id"], &connect["advice"]["reconnect"]), (&json!("4"), &json!("none")));
+    assert_eq!(running.server.session_count(), 0);
+    assert_eq!(running.server.channel_count(), 0);
+}
+
+#[tokio::test]
+async fn what_waits_survives_the_loss_of_its_socket() {
+    let running = Running::start(ServerSettings::default()).await;
+    let mut socket = running.socket().await;
+    let id = socket.handshake().await;
+    socket.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2"})).await;
+    socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/a","id":"3"})).await;
+    drop(socket);
+    while running.server.stats().websockets.get() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.publish("/a", "1");
+    running.publish("/a", "2");
+    let mut socket = running.socket().await;
+    socket.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"4"}])).await;
+    assert_eq!(socket.next().await.unwrap()[0]["data"], 1);
+    assert_eq!(socket.next().await.unwrap()[0]["data"], 2);
+}
+
+#[tokio::test]
+async fn malformed_text_closes_the_socket_with_a_reason_and_the_server_goes_on() {
+    let running = Running::start(ServerSettings::default()).await;
+    let mut socket = running.socket().await;
+    socket.0.send(Message::text("[{")).await.unwrap();
+    let mut closed = None;
+    while let Some(Ok(message)) = socket.0.next().await {
+        if let Message::Close(frame) = message {
+            closed = frame.map(|f| u16::from(f.code));
+        }
+    }
+    assert_eq!(closed, Some(1011));
+    running.socket().await.handshake().await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_stops_reading_is_ended_by_the_queue_policy_and_others_go_on() {
+    let queue = QueueLimits { max_messages: 100, max_bytes: 1 << 20, overflow: Overflow::Disconnect };
+    let session = Options { queue, ..Options::default() };
+    let running = Running::start(ServerSettings { session, ..ServerSettings::default() }).await;
+    let (mut slow, mut quick) = (running.socket().await, running.socket().await);
+    for socket in [&mut slow, &mut quick] {
+        let id = socket.handshake().await;
+        socket.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2"})).await;
+        socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/a","id":"3"})).await;
+    }
+    let big = format!("\"{}\"", "x".repeat(9_000));
+    let mut sent = 0;
+    while running.server.stats().sessions_overflowed.get() == 0 {
+        running.publish("/a", &big);
+        sent += 1;
+        assert_eq!(quick.next().await.unwrap()[0]["channel"], "/a");
+        assert!(sent < 10_000, "the slow one was never cut off");
+    }
+    assert_eq!(running.server.session_count(), 1);
+    let mut got = 0;
+    while slow.next().await.is_some() {
+        got += 1;
+    }
+    assert!(got < sent, "closed, with {got} of {sent}");
+}
+
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn post(client: &reqwest::Client, url: &str, cookie: &str, body: Value) -> (u16, Option<String>, Value) {
+    let request = client.post(url).header("cookie", cookie).body(body.to_string());
+    let response = request.send().await.unwrap();
+    let cookie = response.headers().get("set-cookie").map(|c| c.to_str().unwrap().split(';').next().unwrap().to_owned());
+    (response.status().as_u16(), cookie, serde_json::from_str(&response.text().await.unwrap()).unwrap_or(Value::Null))
+}
+
+#[tokio::test]
+async fn a_long_polling_session_is_woken_by_a_message_and_bound_to_its_cookie() {
+    let running = Running::start(ServerSettings::default()).await;
+    let (client, url) = (client(), running.url());
+    let hello = json!([{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]);
+    let (_, cookie, reply) = post(&client, &format!("{url}/handshake"), "", hello).await;
+    let (cookie, id) = (cookie.unwrap(), reply[0]["clientId"].as_str().unwrap().to_owned());
+    let connect = json!([{"channel":"/meta/connect","clientId":id,"connectionType":"long-polling","id":"1"}]);
+    let (_, _, reply) = post(&client, &url, "", connect.clone()).await;
+    assert_eq!(reply[0]["error"], "402::session_unknown", "without the cookie");
+    assert_eq!(post(&client, &url, &cookie, connect.clone()).await.2[0]["successful"], true);
+    post(&client, &url, &cookie, json!([{"channel":"/meta/subscribe","clientId":id,"subscription":"/a"}])).await;
+
+    let held = tokio::spawn({
+        let (client, url, cookie) = (client.clone(), url.clone(), cookie.clone());
+        async move { post(&client, &url, &cookie, connect).await.2 }
+    });
+    while running.server.stats().polls_held.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.publish("/a", "7");
+    let response = held.await.unwrap();
+    assert_eq!(response[0], json!({"channel":"/a","data":7}));
+    assert_eq!(response[1]["channel"], "/meta/connect", "the connect reply is last");
+
+    // A publisher's own copy rides in the response of its publish, before the reply.
+    let (_, _, response) = post(&client, &url, &cookie, json!([{"channel":"/a","clientId":id,"data":8,"id":"9"}])).await;
+    assert_eq!(response, json!([{"channel":"/a","data":8},{"channel":"/a","id":"9","successful":true}]));
+}
+
+#[tokio::test]
+async fn a_newer_connect_ends_the_older_and_a_disconnect_releases_it() {
+    let running = Running::start(ServerSettings::default()).await;
+    let (client, url) = (client(), running.url());
+    let hello = json!([{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]);
+    let (_, cookie, reply) = post(&client, &url, "", hello).await;
+    let (cookie, id) = (cookie.unwrap(), reply[0]["clientId"].as_str().unwrap().to_owned());
+    let connect = json!([{"channel":"/meta/connect","clientId":id,"connectionType":"long-polling","id":"1"}]);
+    post(&client, &url, &cookie, connect.clone()).await;
+    let spawn = || {
+        let (client, url, cookie, connect) = (client.clone(), url.clone(), cookie.clone(), connect.clone());
+        tokio::spawn(async move { post(&client, &url, &cookie, connect).await })
+    };
+    let first = spawn();
+    while running.server.stats().polls_held.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let second = spawn();
+    assert_eq!(first.await.unwrap().0, 500);
+    let disconnect = json!([{"channel":"/meta/disconnect","clientId":id}]);
+    assert_eq!(post(&client, &url, &cookie, disconnect).await.2[0]["successful"], true);
+    let released = second.await.unwrap().2;
+    assert_eq!((&released[0]["successful"], &released[0]["advice"]["reconnect"]), (&json!(true), &json!("none")));
+}
+
+#[tokio::test]
+async fn callback_polling_calls_the_callback_and_bad_requests_are_told_so() {
+    let running = Running::start(ServerSettings::default()).await;
+    let (client, url) = (client(), running.url());
+    let hello = r#"%5B%7B%22channel%22%3A%22%2Fmeta%2Fhandshake%22%2C%22version%22%3A%221.0%22%7D%5D"#;
+    let response = client.get(format!("{url}?jsonp=cb&message={hello}")).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/javascript;charset=UTF-8");
+    let text = response.text().await.unwrap();
+    assert!(text.starts_with("cb([{\"channel\":\"/meta/handshake\"") && text.ends_with("])"), "{text}");
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 400);
+    assert_eq!(client.put(&url).send().await.unwrap().status(), 400);
+    let (status, _, body) = post(&client, &url, "", json!("no message")).await;
+    assert_eq!((status, body), (400, json!([{"successful":false,"error":"400::json_invalid"}])));
+    let big = client.post(&url).body("x".repeat(70_000)).send().await.unwrap();
+    assert_eq!(big.status(), 413);
+    let foreign = client.post(&url).header("origin", "https://evil.example").body("[]").send().await.unwrap();
+    assert_eq!(foreign.status(), 403);
+}
+
+#[tokio::test]
+async fn sessions_without_a_connect_expire() {
+    let session = Options { max_interval: Duration::from_millis(300), ..Options::default() };
+    let running = Running::start(ServerSettings { session, ..ServerSettings::default() }).await;
+    let mut socket = running.socket().await;
+    socket.handshake().await;
+    assert!(socket.next().await.is_none(), "the socket is closed");
+    assert_eq!(running.server.session_count(), 0);
+    assert_eq!(running.server.stats().sessions_expired.get(), 1);
+}
+
+#[tokio::test]
+async fn draining_answers_what_is_held_and_refuses_newcomers() {
+    let running = Running::start(ServerSettings::default()).await;
+    let mut socket = running.socket().await;
+    let id = socket.handshake().await;
+    socket.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2"})).await;
+    socket.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"3"}])).await;
+    socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/a","id":"4"})).await;
+    running.server.drain();
+    let reply = socket.next().await.unwrap().remove(0);
+    assert_eq!((&reply["id"], &reply["successful"]), (&json!("3"), &json!(true)));
+    assert_eq!(reply["advice"]["reconnect"], "retry");
+    assert!(socket.next().await.is_none(), "then the socket is closed");
+    let hello = json!([{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]);
+    let reply = post(&client(), &running.url(), "", hello).await.2;
+    assert_eq!((&reply[0]["error"], &reply[0]["advice"]["reconnect"]), (&json!("503::draining"), &json!("handshake")));
+}
