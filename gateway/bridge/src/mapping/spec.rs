@@ -1,0 +1,131 @@
+//! What the config says of one mapping, as plain values.
+
+use connector::{Capabilities, TopicSyntax};
+use std::time::Duration;
+
+/// One mapping as its author wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappingSpec {
+    /// The channel pattern: `/orders/{region}/{id}`, `/market/**`.
+    pub channel: String,
+    /// The connector's name in the config.
+    pub connector: String,
+    /// The topic template, in the broker's own separator.
+    pub topic: String,
+    /// The key template; without one, records of a connector with keys have the channel as key.
+    pub key: Option<String>,
+    /// A fixed partition, which overrides the key's.
+    pub partition: Option<i32>,
+    /// Header templates, by header name.
+    pub headers: Vec<(String, String)>,
+    /// Which way messages go.
+    pub direction: Direction,
+    /// How a message's data is written in a record.
+    pub format: Format,
+    /// How long a publish may wait for the broker.
+    pub publish_timeout: Duration,
+    /// What happens to a record that cannot become a message.
+    pub on_error: OnError,
+    /// When records are read.
+    pub consume: Consume,
+    /// What of the record's surroundings deliveries show.
+    pub include: Include,
+    /// Whether publishing `null` stores a tombstone.
+    pub tombstones: bool,
+}
+
+impl MappingSpec {
+    /// A mapping with the config's defaults: both ways, JSON, five seconds, skip, on demand.
+    pub fn new(channel: impl Into<String>, connector: impl Into<String>, topic: impl Into<String>) -> Self {
+        MappingSpec {
+            channel: channel.into(),
+            connector: connector.into(),
+            topic: topic.into(),
+            key: None,
+            partition: None,
+            headers: Vec::new(),
+            direction: Direction::Both,
+            format: Format::Json,
+            publish_timeout: Duration::from_secs(5),
+            on_error: OnError::Skip,
+            consume: Consume::OnDemand,
+            include: Include::default(),
+            tombstones: false,
+        }
+    }
+}
+
+/// Which way messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// From browsers to the broker.
+    Ingest,
+    /// From the broker to browsers.
+    Egress,
+    /// Both ways.
+    #[default]
+    Both,
+}
+
+impl Direction {
+    /// Whether publishes go to the broker.
+    pub fn is_ingest(self) -> bool {
+        self != Direction::Egress
+    }
+    /// Whether records go to browsers.
+    pub fn is_egress(self) -> bool {
+        self != Direction::Ingest
+    }
+}
+
+/// How a message's data is written in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// The JSON as the client sent it, byte for byte.
+    #[default]
+    Json,
+    /// The data is a JSON string; the record holds its text in UTF-8.
+    Text,
+    /// The data is a JSON string of base64; the record holds the bytes.
+    Binary,
+}
+
+/// What happens to a record that cannot become a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// It is counted, logged and passed over.
+    #[default]
+    Skip,
+    /// The mapping stops reading.
+    Stop,
+}
+
+/// When records are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consume {
+    /// While somebody subscribes.
+    #[default]
+    OnDemand,
+    /// From the start on.
+    Always,
+}
+
+/// What `ext.record` shows in deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Include {
+    /// The record's key.
+    pub key: bool,
+    /// The broker's timestamp.
+    pub timestamp: bool,
+    /// The record's headers.
+    pub headers: bool,
+}
+
+/// What the table must know of a connector.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectorTraits {
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How its topics are written.
+    pub syntax: &'static TopicSyntax,
+}
