@@ -1,0 +1,229 @@
+//! JetStream: a subscription reads every stream that holds its subjects, each by a reader of its own.
+//!
+//! The streams that are there when the subscription begins are read from its start; those that appear later from
+//! their beginning. Streams are looked for when the server tells that one was made or changed, after every reconnect,
+//! and now and then.
+
+use super::reader::Reader;
+use super::{Ready, Wanted};
+use crate::api::{Api, ApiError, From, StreamInfo, unix_nanoseconds};
+use crate::link::Link;
+use crate::position;
+use connector::{Inbound, Start, SubscribeError};
+use futures_util::StreamExt as _;
+use rand::Rng as _;
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// What a subscription reads.
+pub(super) struct Reading {
+    pub api: Api,
+    pub wanted: Wanted,
+    pub sink: mpsc::Sender<Inbound>,
+    pub start: Start,
+    /// When `subscribe` was called, and whether NATS was there.
+    pub called: SystemTime,
+    pub connected: bool,
+}
+
+/// A subscription that cannot begin now, or ever.
+enum Setback {
+    Later(String),
+    Never(SubscribeError),
+}
+
+impl std::convert::From<ApiError> for Setback {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Denied(why) => Setback::Never(SubscribeError::Denied(why)),
+            other => Setback::Later(other.to_string()),
+        }
+    }
+}
+
+/// Runs one subscription for good.
+pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>, look_every: Duration, ready: Ready) {
+    let mut readers = JoinSet::new();
+    let mut known = HashSet::new();
+    loop {
+        changes.borrow_and_update();
+        match reading.begin().await {
+            Ok(first) => {
+                for reader in first {
+                    known.insert(reader.stream.clone());
+                    readers.spawn(reader.run());
+                }
+                break;
+            }
+            Err(Setback::Never(error)) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+            Err(Setback::Later(why)) => {
+                tracing::debug!(subject = reading.wanted.subject, "the subscription cannot begin yet: {why}");
+                // From here on "live" can only mean the time of the call.
+                reading.connected = false;
+                reading.retry().await;
+            }
+        }
+    }
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            Some(gone) = readers.join_next(), if !readers.is_empty() => {
+                if let Ok(stream) = gone {
+                    known.remove(&stream);
+                }
+            }
+            _ = changes.changed() => {}
+            () = tokio::time::sleep(look_every) => {}
+        }
+        changes.borrow_and_update();
+        match reading.appeared(&mut known).await {
+            Ok(new) => {
+                for reader in new {
+                    tracing::info!(subject = reading.wanted.subject, stream = reader.stream, "a stream appeared");
+                    readers.spawn(reader.run());
+                }
+            }
+            Err(why) => tracing::debug!(subject = reading.wanted.subject, "streams are not known: {why}"),
+        }
+    }
+}
+
+impl Reading {
+    /// Resolves the start in every stream that is there.
+    async fn begin(&self) -> Result<Vec<Reader>, Setback> {
+        let Ok(_) = self.api.link.current() else {
+            return Err(Setback::Later("NATS is not there".into()));
+        };
+        let streams = self.api.streams_of(&self.wanted.subject).await?;
+        if let Start::After(after) = &self.start {
+            let sequence = position::sequence(after).map_err(Setback::Never)?;
+            match streams.len() {
+                // What will appear is read from its beginning, which only 0 asks for.
+                0 => position::check(sequence, 0, 0).map_err(Setback::Never)?,
+                1 => {}
+                _ => {
+                    return Err(Setback::Never(SubscribeError::PositionInvalid(format!(
+                        "{} is held by several streams ({}), and a sequence belongs to one",
+                        self.wanted.subject,
+                        streams.join(", ")
+                    ))));
+                }
+            }
+        }
+        let mut readers = Vec::with_capacity(streams.len());
+        for stream in streams {
+            let info = match self.api.stream(&stream).await {
+                Err(ApiError::Missing) => continue, // it went away this moment
+                info => info?,
+            };
+            if destroys(&info) {
+                return Err(Setback::Never(SubscribeError::FilterInvalid(work_queue(&stream))));
+            }
+            let from = self.from(&stream, &info).await?;
+            let not_before = match self.start {
+                Start::At(time) => Some(unix_nanoseconds(time)),
+                _ => None,
+            };
+            readers.push(self.reader(stream, info.created, from, not_before));
+        }
+        Ok(readers)
+    }
+
+    async fn from(&self, stream: &str, info: &StreamInfo) -> Result<From, Setback> {
+        Ok(match &self.start {
+            Start::Live if self.connected => From::Sequence(info.state.last_seq + 1),
+            Start::Live => {
+                let connection = self.api.link.current().map_err(|lost| Setback::Later(lost.0))?;
+                let offset = self.api.clock_offset(&connection, stream).await?;
+                From::Time(unix_nanoseconds(self.called) + offset)
+            }
+            Start::Earliest => From::First,
+            Start::After(after) => {
+                let sequence = position::sequence(after).map_err(Setback::Never)?;
+                position::check(sequence, info.state.first_seq, info.state.last_seq).map_err(Setback::Never)?;
+                From::Sequence(sequence.saturating_add(1))
+            }
+            Start::At(time) => From::Time(unix_nanoseconds(*time)),
+        })
+    }
+
+    /// Readers for the streams that are not `known` yet, from their beginning.
+    async fn appeared(&self, known: &mut HashSet<String>) -> Result<Vec<Reader>, ApiError> {
+        let mut readers = Vec::new();
+        for stream in self.api.streams_of(&self.wanted.subject).await? {
+            if known.contains(&stream) {
+                continue;
+            }
+            let info = match self.api.stream(&stream).await {
+                Err(ApiError::Missing) => continue,
+                info => info?,
+            };
+            known.insert(stream.clone());
+            if destroys(&info) {
+                tracing::error!(subject = self.wanted.subject, "{}", work_queue(&stream));
+                continue;
+            }
+            readers.push(self.reader(stream, info.created, From::First, None));
+        }
+        Ok(readers)
+    }
+
+    fn reader(&self, stream: String, created: String, from: From, not_before: Option<i128>) -> Reader {
+        let (wanted, sink) = (self.wanted.clone(), self.sink.clone());
+        Reader { api: self.api.clone(), stream, created, wanted, sink, from, not_before, last: None, barren: 0 }
+    }
+
+    async fn retry(&self) {
+        let link = &self.api.link;
+        let mut changes = link.changes();
+        if link.current().is_ok() {
+            let pause = Duration::from_millis(rand::rng().random_range(250..750));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = changes.changed() => {}
+            }
+        }
+        link.connected().await;
+    }
+}
+
+/// Reading a work queue takes its messages away from its workers.
+fn destroys(info: &StreamInfo) -> bool {
+    info.config.retention == "workqueue"
+}
+
+fn work_queue(stream: &str) -> String {
+    format!("the stream {stream} is a work queue: reading it here would take its messages away from its workers")
+}
+
+/// Counts in `changes` whenever streams may have appeared: on the server's notices and after every reconnect.
+pub(super) async fn watch_streams(link: &Link, changes: &watch::Sender<u64>) {
+    loop {
+        let mut connection = link.connected().await;
+        changes.send_modify(|n| *n += 1);
+        let notices = connection.client.subscribe("$JS.EVENT.ADVISORY.STREAM.*.>").await;
+        let Ok(mut notices) = notices else {
+            link.lost(&connection).await;
+            continue;
+        };
+        loop {
+            tokio::select! {
+                notice = notices.next() => match notice {
+                    Some(_) => changes.send_modify(|n| *n += 1),
+                    None => break,
+                },
+                () = link.lost(&connection) => {
+                    connection = link.connected().await;
+                    changes.send_modify(|n| *n += 1);
+                }
+            }
+        }
+    }
+}

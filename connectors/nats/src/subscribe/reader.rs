@@ -1,0 +1,281 @@
+//! Reads one stream for one subscription, for as long as the stream exists.
+//!
+//! A consumer lives at the server, in memory, for this reader alone, and gives messages only when asked: a reader whose
+//! sink is full does not ask. The reader itself knows which sequence was the last. Whenever anything is not as it
+//! should be (the connection broke, the consumer is gone, a message is missing in its count) it makes another consumer
+//! from the next sequence on: nothing is missed, nothing comes twice.
+
+use super::{Wanted, record};
+use crate::api::{Api, ApiError, Consumer, From, StreamInfo, nanoseconds};
+use crate::link::Connected;
+use crate::position::Delivered;
+use async_nats::{Message, Subscriber};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use connector::{Inbound, Position};
+use futures_util::StreamExt as _;
+use rand::Rng as _;
+use serde_json::json;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How many messages are asked for ahead of the sink.
+const AHEAD: u32 = 256;
+/// How large, together, the messages asked for may be, unless one alone may be larger.
+const AHEAD_SIZE: usize = 4 << 20;
+/// How long one request for messages stands.
+const STANDS: Duration = Duration::from_secs(20);
+/// How often the server says that a request still stands.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence after which a consumer is given up.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How often in a row a connection may end before the first message, until the message itself is suspected.
+const SUSPECT_AFTER: u32 = 2;
+
+/// Reads one stream.
+pub(super) struct Reader {
+    pub api: Api,
+    pub stream: String,
+    /// Which stream of that name is being read.
+    pub created: String,
+    pub wanted: Wanted,
+    pub sink: mpsc::Sender<Inbound>,
+    /// Where to go on.
+    pub from: From,
+    /// Older messages are skipped (nanoseconds since 1970 UTC).
+    pub not_before: Option<i128>,
+    /// The last message: its sequence and time.
+    pub last: Option<(u64, i64)>,
+    /// How often in a row asking for messages ended with the connection.
+    pub barren: u32,
+}
+
+/// Why a consumer is not used any longer.
+enum End {
+    /// The stream is gone.
+    Gone,
+    /// The connection is gone, or the client.
+    Lost,
+    /// The consumer is no good any more.
+    Stale(String),
+}
+
+impl std::convert::From<ApiError> for End {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Missing => End::Gone,
+            other => End::Stale(other.to_string()),
+        }
+    }
+}
+
+impl Reader {
+    /// Reads until the stream is gone; returns its name.
+    pub(super) async fn run(mut self) -> String {
+        loop {
+            let connection = self.api.link.connected().await;
+            match self.consume(&connection).await {
+                End::Gone => {
+                    tracing::info!(stream = self.stream, "the stream is gone");
+                    return self.stream;
+                }
+                // The next one waits for the connection itself.
+                End::Lost => self.api.link.lost(&connection).await,
+                End::Stale(why) => {
+                    tracing::debug!(stream = self.stream, "making another consumer: {why}");
+                    let pause = Duration::from_millis(rand::rng().random_range(50..250));
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.api.link.lost(&connection) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads by one consumer until it is no good any more.
+    async fn consume(&mut self, connection: &Connected) -> End {
+        match self.try_consume(connection).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn try_consume(&mut self, connection: &Connected) -> Result<std::convert::Infallible, End> {
+        let info = self.api.stream(&self.stream).await?;
+        self.place(&info);
+        if self.barren >= SUSPECT_AFTER {
+            self.step_over().await?;
+        }
+        let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.from).await?;
+        self.from = From::Sequence(consumer.next);
+        let name = consumer.name.clone();
+        let _forget = Forget { api: &self.api.clone(), connection, stream: &self.stream.clone(), consumer: &name };
+        let inbox = self.api.link.own_subject();
+        let messages = connection.client.subscribe(inbox.clone()).await.map_err(|_| End::Lost)?;
+        let pull = Pull { subject: self.api.pull_subject(&self.stream, &name), inbox, open: 0, size: 0 };
+        self.receive(connection, messages, pull, &consumer).await
+    }
+
+    /// Where to go on, given what the stream is now.
+    fn place(&mut self, info: &StreamInfo) {
+        if self.created != info.created {
+            self.created.clone_from(&info.created);
+            tracing::warn!(stream = self.stream, "the stream was made anew: reading it from its beginning");
+            (self.from, self.last, self.not_before) = (From::First, None, None);
+        } else if let Some((sequence, time)) = self.last {
+            self.from = if info.state.last_seq < sequence {
+                tracing::warn!(stream = self.stream, sequence, "the stream lost its end: going on by time");
+                From::Time(i128::from(time) + 1)
+            } else {
+                From::Sequence(sequence + 1)
+            };
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        connection: &Connected,
+        mut messages: Subscriber,
+        mut pull: Pull,
+        consumer: &Consumer,
+    ) -> Result<std::convert::Infallible, End> {
+        tracing::debug!(stream = self.stream, consumer = consumer.name, from = consumer.next, "reading");
+        let link = self.api.link.clone();
+        let mut expected = 1;
+        loop {
+            pull.ask(connection).await?;
+            let message = tokio::select! {
+                biased; // what has arrived counts, also when the connection is lost meanwhile
+                message = tokio::time::timeout(SILENCE, messages.next()) => message,
+                () = link.lost(connection) => Ok(None),
+            };
+            let message = match message {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    self.barren += u32::from(expected == 1);
+                    return Err(End::Lost);
+                }
+                Err(_) => return Err(End::Stale("the server is silent".into())),
+            };
+            if let Some(status) = message.status {
+                pull.on_status(status.as_u16(), &message)?;
+                continue;
+            }
+            let delivered = message.reply.as_ref().and_then(|reply| Delivered::parse(reply));
+            let Some(delivered) = delivered else {
+                return Err(End::Stale(format!("not a JetStream delivery on {}", message.subject)));
+            };
+            if delivered.consumer_sequence != expected {
+                return Err(End::Stale(format!("message {} where {expected} should be", delivered.consumer_sequence)));
+            }
+            expected += 1;
+            pull.open = pull.open.saturating_sub(1);
+            self.barren = 0;
+            let timestamp = delivered.time / 1_000_000;
+            let record = record(message, Some(Position::Number(delivered.stream_sequence)), Some(timestamp));
+            self.deliver(record, delivered.stream_sequence, delivered.time).await?;
+        }
+    }
+
+    /// Waits for room in the sink. This is what holds the asking back.
+    async fn deliver(&mut self, record: Inbound, sequence: u64, time: i64) -> Result<(), End> {
+        let known = self.last.is_some_and(|(last, _)| sequence <= last);
+        let too_old = self.not_before.is_some_and(|start| i128::from(time) < start);
+        if !known && !too_old && self.wanted.matches(&record.topic) && self.sink.send(record).await.is_err() {
+            // The subscription ends with its sink; this task with it.
+            std::future::pending::<()>().await;
+        }
+        if !known {
+            self.last = Some((sequence, time));
+            self.from = From::Sequence(sequence + 1);
+        }
+        Ok(())
+    }
+
+    /// Takes the next message by another way, one on which its headers are not read by the client.
+    ///
+    /// A message with headers against the rules ends the client's connection, or the client itself; it is still in the
+    /// stream then, and would do so again and again.
+    async fn step_over(&mut self) -> Result<(), End> {
+        self.barren = 0;
+        let From::Sequence(next) = self.from else { return Ok(()) };
+        let Some(stored) = self.api.message(&self.stream, next, &self.wanted.subject).await? else { return Ok(()) };
+        let decode = |text: &str| STANDARD.decode(text).unwrap_or_default();
+        let time = nanoseconds(&stored.time).and_then(|t| i64::try_from(t).ok()).unwrap_or_default();
+        let record = Inbound {
+            topic: stored.subject.into(),
+            partition: None,
+            key: None,
+            payload: Some(decode(&stored.data).into()),
+            headers: crate::headers::from_stored(&decode(&stored.hdrs)),
+            timestamp: Some(time / 1_000_000),
+            position: Some(Position::Number(stored.seq)),
+            redelivered: false,
+            retained: false,
+        };
+        tracing::debug!(stream = self.stream, sequence = stored.seq, "read a message by itself");
+        self.deliver(record, stored.seq, time).await
+    }
+}
+
+/// Requests for messages.
+struct Pull {
+    subject: String,
+    inbox: String,
+    /// How many messages are still to come for the requests that stand.
+    open: u32,
+    size: usize,
+}
+
+impl Pull {
+    /// Asks for more as soon as half of it has come, so that the next ones are on their way meanwhile.
+    async fn ask(&mut self, connection: &Connected) -> Result<(), End> {
+        if self.open > AHEAD / 2 {
+            return Ok(());
+        }
+        self.size = self.size.max(AHEAD_SIZE).max(2 * connection.client.max_payload());
+        let request = json!({
+            "batch": AHEAD - self.open,
+            "max_bytes": self.size,
+            "expires": STANDS.as_nanos(),
+            "idle_heartbeat": HEARTBEAT.as_nanos(),
+        });
+        let body = request.to_string().into();
+        let asked = connection.client.publish_with_reply(self.subject.clone(), self.inbox.clone(), body).await;
+        self.open = AHEAD;
+        asked.map_err(|_| End::Lost)
+    }
+
+    /// What the server says about a request.
+    fn on_status(&mut self, status: u16, message: &Message) -> Result<(), End> {
+        let text = message.description.as_deref().unwrap_or_default();
+        match status {
+            100 => return Ok(()), // it still stands
+            408 | 404 => {}       // it has ended, as it should
+            409 if text.contains("MaxBytes") => {
+                // Perhaps one message alone is larger than that.
+                self.size = self.size.saturating_mul(2).min(256 << 20);
+            }
+            _ => return Err(End::Stale(format!("{status} {text}"))),
+        }
+        let left = message.headers.as_ref().and_then(|h| h.get("Nats-Pending-Messages"));
+        let left = left.and_then(|n| n.as_str().parse::<u32>().ok()).unwrap_or(self.open);
+        self.open = self.open.saturating_sub(left);
+        Ok(())
+    }
+}
+
+/// Forgets a consumer when its reading ends, in whatever way.
+struct Forget<'a> {
+    api: &'a Api,
+    connection: &'a Connected,
+    stream: &'a str,
+    consumer: &'a str,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.api.forget_consumer(self.connection, self.stream, self.consumer);
+    }
+}
