@@ -2,6 +2,7 @@
 //! the server: what a stream holds is what the server itself says.
 
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -33,6 +34,13 @@ impl Stored {
 pub struct Nats {
     stream: BufReader<TcpStream>,
     next: u32,
+    /// Messages that came while something else was waited for.
+    early: VecDeque<Stored>,
+}
+
+enum Event {
+    Pong,
+    Message(Stored),
 }
 
 impl Nats {
@@ -42,7 +50,7 @@ impl Nats {
         let stream = TcpStream::connect(address).expect("NATS accepts");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
         stream.set_nodelay(true).expect("no delay");
-        let mut nats = Nats { stream: BufReader::new(stream), next: 0 };
+        let mut nats = Nats { stream: BufReader::new(stream), next: 0, early: VecDeque::new() };
         nats.write("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n");
         nats.flush();
         nats
@@ -56,11 +64,9 @@ impl Nats {
     pub fn flush(&mut self) {
         self.write("PING\r\n");
         loop {
-            let line = self.line();
-            match line.split(' ').next() {
-                Some("PONG") => return,
-                Some("INFO") => {}
-                _ => panic!("NATS said {line}"),
+            match self.read() {
+                Event::Pong => return,
+                Event::Message(message) => self.early.push_back(message),
             }
         }
     }
@@ -95,16 +101,28 @@ impl Nats {
     /// The next message.
     pub fn next(&mut self) -> Stored {
         loop {
+            if let Some(message) = self.early.pop_front() {
+                return message;
+            }
+            if let Event::Message(message) = self.read() {
+                return message;
+            }
+        }
+    }
+
+    fn read(&mut self) -> Event {
+        loop {
             let line = self.line();
             let words: Vec<&str> = line.split(' ').collect();
             let (with_headers, fixed) = match words[0] {
                 "MSG" => (false, 4),
                 "HMSG" => (true, 5),
+                "PONG" => return Event::Pong,
                 "PING" => {
                     self.write("PONG\r\n");
                     continue;
                 }
-                "INFO" | "+OK" | "PONG" => continue,
+                "INFO" | "+OK" => continue,
                 _ => panic!("NATS said {line}"),
             };
             let reply = (words.len() > fixed).then(|| words[3].to_owned());
@@ -115,12 +133,12 @@ impl Nats {
             body.truncate(total);
             let text = String::from_utf8(body).expect("text");
             let (headers, payload) = text.split_at(if with_headers { size(2) } else { 0 });
-            return Stored {
+            return Event::Message(Stored {
                 subject: words[1].to_owned(),
                 reply,
                 headers: headers.to_owned(),
                 payload: payload.to_owned(),
-            };
+            });
         }
     }
 

@@ -47,6 +47,19 @@ async fn ten_thousand_published_by_a_browser_reach_mosquitto_sub_in_order_per_to
     assert_eq!(subscriber.faults(), Vec::<String>::new());
 }
 
+/// One `mosquitto_pub` a topic, as many at once as a fleet of devices: each takes its time to say goodbye.
+fn publish_by_mosquitto(mqtt: &Broker, prefix: &str, batch: &Batch) {
+    std::thread::scope(|scope| {
+        for (key, payloads) in batch.by_key() {
+            scope.spawn(move || {
+                let lines: String = payloads.iter().flat_map(|payload| [*payload, "\n"]).collect();
+                let topic = format!("{prefix}/{key}");
+                mqtt.run_with_input(&["pub", "-q", "1", "-l", "-t", &topic], lines.as_bytes());
+            });
+        }
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_of_mosquitto_pub_reach_a_browser_once_and_in_order_per_topic() {
     let mqtt = Broker::shared(Kind::Mosquitto);
@@ -57,12 +70,7 @@ async fn ten_thousand_of_mosquitto_pub_reach_a_browser_once_and_in_order_per_top
         subscriber.subscribe("/sensors/*").await;
     }
     let batch = Batch::new(COUNT, KEYS);
-    aside(|| {
-        for (key, payloads) in batch.by_key() {
-            let lines: String = payloads.iter().flat_map(|payload| [*payload, "\n"]).collect();
-            mqtt.run_with_input(&["pub", "-q", "1", "-l", "-t", &format!("{prefix}/{key}")], lines.as_bytes());
-        }
-    });
+    aside(|| publish_by_mosquitto(&mqtt, &prefix, &batch));
     for subscriber in &mut subscribers {
         batch.assert_delivered(&subscriber.take(COUNT).await, "/sensors/");
         assert_eq!(subscriber.until_quiet(Duration::from_secs(1)).await.len(), 0, "nothing came twice");
