@@ -1,0 +1,128 @@
+//! The protocol's options.
+
+use connector::{ByteSize, Duration};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The options of the Bayeux protocol: CometD's, in snake_case, with CometD's meaning and defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bayeux {
+    /// How long a `/meta/connect` is held while there is nothing to deliver.
+    pub timeout: Duration,
+    /// How long a client shall wait between two `/meta/connect`.
+    pub interval: Duration,
+    /// How long a session lives on without a `/meta/connect` before it expires; counted from the end of `interval`.
+    pub max_interval: Duration,
+    /// The largest message, or batch of messages, that a client may send at once.
+    pub max_message_size: ByteSize,
+    /// What is offered to clients, in order of preference.
+    #[schemars(length(min = 1))]
+    pub transports: Vec<Transport>,
+    /// Bayeux extensions to offer. There are none in this version, so only an empty list is taken.
+    pub extensions: Vec<Extension>,
+    /// How many sessions of one browser may hold a connection at once when it speaks HTTP/1: a browser opens only six
+    /// connections to a host, and would wait for the others. 0: hold none, a negative number: no limit.
+    pub max_sessions_per_browser: i32,
+    /// Take an HTTP client's id for proof enough of who it is, without the cookie given at its handshake: for clients
+    /// that keep no cookies.
+    pub trust_client_session: bool,
+    /// What happens on a channel that no mapping takes.
+    pub unmapped_channels: UnmappedChannels,
+    /// What happens on a `/service/**` channel that no service takes.
+    pub unmapped_services: UnmappedServices,
+    /// Messages that wait for one session.
+    pub queue: Queue,
+}
+
+impl Default for Bayeux {
+    fn default() -> Self {
+        Bayeux {
+            timeout: Duration::from_secs(20),
+            interval: Duration::from_secs(0),
+            max_interval: Duration::from_secs(10),
+            max_message_size: ByteSize::from_kib(64),
+            transports: vec![Transport::Websocket, Transport::LongPolling, Transport::CallbackPolling],
+            extensions: Vec::new(),
+            max_sessions_per_browser: 1,
+            trust_client_session: false,
+            unmapped_channels: UnmappedChannels::Local,
+            unmapped_services: UnmappedServices::Acknowledge,
+            queue: Queue::default(),
+        }
+    }
+}
+
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// A WebSocket.
+    Websocket,
+    /// HTTP POST requests, one of them held until there is something to deliver.
+    LongPolling,
+    /// The same by script tags, for pages that may not use the other two.
+    CallbackPolling,
+}
+
+/// A Bayeux extension. This version has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extension {}
+
+impl JsonSchema for Extension {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Extension".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "not": {}, "description": "A Bayeux extension. This version has none." })
+    }
+}
+
+/// What happens on a channel that no mapping takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnmappedChannels {
+    /// Plain Bayeux: what one client publishes, this gateway's subscribers get.
+    Local,
+    /// Publishing and subscribing are refused.
+    Deny,
+}
+
+/// What happens on a `/service/**` channel that no service takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnmappedServices {
+    /// The message is acknowledged and goes nowhere, as CometD does.
+    Acknowledge,
+    /// The message is refused.
+    Refuse,
+}
+
+/// The bound of what waits for one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// At most so many messages.
+    #[schemars(range(min = 1))]
+    pub max_messages: usize,
+    /// At most so many bytes.
+    pub max_bytes: ByteSize,
+    /// What happens when a bound is reached.
+    pub overflow: Overflow,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { max_messages: 20_000, max_bytes: ByteSize::from_mib(8), overflow: Overflow::Disconnect }
+    }
+}
+
+/// What happens when a session's queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// The session ends; the client is told to begin a new one.
+    Disconnect,
+    /// The oldest message makes room.
+    DropOldest,
+}

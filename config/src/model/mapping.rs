@@ -1,0 +1,129 @@
+//! Mappings: which channel is bridged to which topic.
+
+use connector::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Bridges channels to topics. `{name}` stands for one segment of the channel and is the same value in `topic`, `key`
+/// and `headers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// What metrics, logs and commands call this mapping. Absent: its channel.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The channels: exact, or with `{name}` or `*` for one segment, or ending in `**` for one or more.
+    pub channel: String,
+    /// The name of the connector.
+    pub connector: String,
+    /// The topic (NATS: subject), in the broker's own separator; `{name}` is the channel's segment of that name.
+    pub topic: String,
+    /// The record's key. Absent: the channel itself, where the broker has keys.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// A fixed partition, instead of the one that the key decides.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub partition: Option<i32>,
+    /// Headers to set on records: templates, as `topic`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Which way messages go.
+    #[serde(default)]
+    pub direction: Direction,
+    /// How a message's data is written in a record.
+    #[serde(default)]
+    pub format: Format,
+    /// How long a publisher waits for the broker's confirmation. CometD's clients give up after 10s.
+    #[serde(default = "publish_timeout")]
+    pub publish_timeout: Duration,
+    /// What happens with a record that cannot become a message.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// When the topic is read.
+    #[serde(default)]
+    pub consume: Consume,
+    /// What of the record is added to each delivery as `ext.record`.
+    #[serde(default)]
+    pub include: Vec<Include>,
+    /// A publish without data, or with `null`, becomes a tombstone (a key without a value) instead of the JSON text
+    /// `null`.
+    #[serde(default)]
+    pub tombstones: bool,
+}
+
+fn publish_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+/// Which way messages go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From browsers to the broker.
+    Ingest,
+    /// From the broker to browsers.
+    Egress,
+    /// Both ways.
+    #[default]
+    Both,
+}
+
+impl Direction {
+    /// Browsers may publish.
+    pub fn is_ingest(self) -> bool {
+        self != Direction::Egress
+    }
+    /// Browsers may subscribe.
+    pub fn is_egress(self) -> bool {
+        self != Direction::Ingest
+    }
+}
+
+/// How a message's data is written in a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// The JSON text exactly as the client sent it.
+    #[default]
+    Json,
+    /// Data is a JSON string; the record holds its text.
+    Text,
+    /// Data is base64 in a JSON string; the record holds the bytes.
+    Binary,
+}
+
+/// What happens with a record that cannot become a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// It is counted, logged and passed over.
+    #[default]
+    Skip,
+    /// The mapping delivers nothing more until somebody looks.
+    Stop,
+}
+
+/// When a topic is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Consume {
+    /// While somebody is subscribed.
+    #[default]
+    OnDemand,
+    /// From start to shutdown.
+    Always,
+}
+
+/// A part of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Include {
+    /// The key.
+    Key,
+    /// When it was stored.
+    Timestamp,
+    /// Its headers.
+    Headers,
+}
