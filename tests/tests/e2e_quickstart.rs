@@ -49,10 +49,15 @@ fn the_demo_page_works_in_a_real_browser() {
     assert_eq!(seen["second"]["transport"], "long-polling", "{seen}");
     for visit in [&seen["first"], &seen["second"]] {
         assert_eq!(visit["state"], "connected", "{visit}");
+        assert_eq!(visit["problem"], "", "{visit}");
+        assert!(visit["answer"].as_str().unwrap().contains("42"), "the echo's answer is shown: {visit}");
         assert!(visit["ticks"].as_u64().unwrap() >= 2, "the feed ticks: {visit}");
         assert_eq!(visit["published"], true, "what is published is shown: {visit}");
         assert!(visit["latency"].as_f64().unwrap() > 0.0, "the call shows how long it took: {visit}");
     }
+    assert_eq!((&seen["first"]["sockets"], &seen["first"]["posts"]), (&1.into(), &0.into()), "really a WebSocket");
+    assert!(seen["second"]["posts"].as_u64().unwrap() > 3, "really long-polling: {seen}");
+    assert_eq!(seen["overflow"], 0, "it fits a phone's screen");
     assert_eq!(seen["errors"], serde_json::json!([]), "the page complains of nothing");
     for screenshot in seen["screenshots"].as_array().unwrap() {
         let size = std::fs::metadata(screenshot.as_str().unwrap()).unwrap().len();
