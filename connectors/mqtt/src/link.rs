@@ -1,0 +1,177 @@
+//! The life of the link: connect, serve, wait a little, again; until it is closed.
+
+use crate::config::Plan;
+use crate::connector::Shared;
+use crate::inflow::Inflow;
+use crate::live::{Live, Over};
+use crate::reason;
+use connector::Context;
+use rand::Rng as _;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectProperties, Packet};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a connection may take to come about. A broker that stands still takes connections and answers none.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Waits between attempts: from the first, doubling, to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// A connection that lasted so long was a good one: after it, waits begin anew.
+const LASTED: Duration = Duration::from_secs(5);
+
+/// Requests that may be handed to the event loop ahead of their being written.
+pub(crate) const AHEAD: usize = 32;
+
+/// Publishes under way, at most; fewer where the broker wants so. The event loop keeps a slot for each packet id.
+const WINDOW: u16 = 1024;
+
+pub(crate) struct Link {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inflow: Inflow,
+    options: MqttOptions,
+    address: String,
+    client_id: String,
+}
+
+impl Link {
+    pub(crate) fn new(plan: &Plan, context: &Context, shared: Arc<Shared>) -> Link {
+        let client_id = plan.client_id(context);
+        Link {
+            inflow: Inflow::new(plan.receive_maximum, Arc::clone(&shared.work)),
+            shared,
+            options: options(plan, &client_id),
+            address: plan.address(),
+            client_id,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let begun = Instant::now();
+            let Err(why) = self.connect_and_serve().await else { break };
+            if begun.elapsed() >= LASTED {
+                wait = FIRST_WAIT;
+            }
+            let news = self.shared.health.subscribe().borrow().reason != why;
+            if news {
+                tracing::warn!(why, "no connection to {}", self.address);
+            }
+            self.shared.health.down(why);
+            let jittered = wait.mul_f64(rand::rng().random_range(0.5..=1.0));
+            wait = (wait * 2).min(LAST_WAIT);
+            tokio::select! {
+                () = tokio::time::sleep(jittered) => {}
+                () = self.nothing_to_wait_for() => break,
+            }
+        }
+        self.shared.line.close();
+        self.shared.line.clear("the connector is closed");
+        self.shared.table.lock().close();
+        self.shared.health.down("the connector is closed");
+    }
+
+    /// `Ok` when the connector was closed, else why the connection ended or did not come about.
+    async fn connect_and_serve(&mut self) -> Result<(), String> {
+        let (client, mut event_loop) = AsyncClient::new(self.options.clone(), AHEAD);
+        let connected = tokio::select! {
+            connected = self.connect(&mut event_loop) => connected?,
+            () = self.nothing_to_wait_for() => return Ok(()),
+        };
+        let mut live = Live::new(self, client, event_loop, &connected);
+        let over = live.serve().await;
+        live.give_back();
+        match over {
+            Over::Closed => Ok(()),
+            Over::Silent => Err(format!("{} does not answer", self.address)),
+            Over::Lost(error) => Err(reason::of_connection(&error, &self.address, &self.client_id)),
+        }
+    }
+
+    async fn connect(&self, event_loop: &mut EventLoop) -> Result<ConnAck, String> {
+        let first = tokio::time::timeout(CONNECT_WITHIN, Box::pin(event_loop.poll())).await;
+        match first {
+            Ok(Ok(Event::Incoming(Packet::ConnAck(connected)))) => {
+                *self.shared.broker.lock() = describe(&self.address, &self.client_id, &connected);
+                Ok(connected)
+            }
+            Ok(Ok(other)) => Err(format!("{} did not begin as MQTT 5 does: {other:?}", self.address)),
+            Ok(Err(error)) => Err(reason::of_connection(&error, &self.address, &self.client_id)),
+            Err(_) => Err(format!("{} did not answer within {CONNECT_WITHIN:?}", self.address)),
+        }
+    }
+
+    /// The connector is being closed, and without a connection there is no more to wait for.
+    async fn nothing_to_wait_for(&self) {
+        let mut closing = self.shared.closing.subscribe();
+        let by = match closing.wait_for(Option::is_some).await {
+            Ok(by) => by.unwrap_or_else(Instant::now),
+            Err(_) => return,
+        };
+        if !self.shared.line.is_empty() {
+            tokio::time::sleep_until(by.into()).await;
+        }
+    }
+}
+
+fn options(plan: &Plan, client_id: &str) -> MqttOptions {
+    let mut options = MqttOptions::new(client_id, plan.host.as_str(), plan.port);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    if let Some(tls) = &plan.tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
+    }
+    if let Some((user, password)) = &plan.login {
+        options.set_credentials(user.as_str(), password.expose());
+    }
+    options
+        .set_keep_alive(plan.keep_alive)
+        .set_clean_start(false)
+        .set_manual_acks(true)
+        .set_outgoing_inflight_upper_limit(WINDOW)
+        // The timeout is kept outside, by the same clock as the rest.
+        .set_connection_timeout(CONNECT_WITHIN.as_secs() * 2);
+    let mut properties = ConnectProperties::new();
+    properties.session_expiry_interval = Some(plan.session_expiry);
+    properties.receive_maximum = Some(plan.receive_maximum);
+    properties.max_packet_size = Some(plan.max_packet_size);
+    // No topic aliases: absent means that the broker may use none.
+    options.set_connect_properties(properties);
+    options
+}
+
+/// What a broker says of itself, for people.
+fn describe(address: &str, client_id: &str, connected: &ConnAck) -> String {
+    let limits = Limits::of(connected);
+    let size = limits.max_packet.map_or_else(String::new, |bytes| format!(", packets up to {bytes} bytes"));
+    let ids = if limits.has_ids { "" } else { ", no subscription identifiers" };
+    format!(
+        "{address}: MQTT 5, client id {client_id}, {} unacknowledged publishes at most{size}{ids}",
+        limits.receive_maximum
+    )
+}
+
+/// What the broker wants respected.
+pub(crate) struct Limits {
+    /// Unacknowledged publishes; also the largest packet id that the event loop gives out.
+    pub(crate) receive_maximum: u16,
+    pub(crate) max_packet: Option<u32>,
+    /// It has subscription identifiers.
+    pub(crate) has_ids: bool,
+}
+
+impl Limits {
+    pub(crate) fn of(connected: &ConnAck) -> Limits {
+        let said = connected.properties.as_ref();
+        Limits {
+            receive_maximum: said.and_then(|p| p.receive_max).unwrap_or(u16::MAX).min(WINDOW),
+            max_packet: said.and_then(|p| p.max_packet_size),
+            has_ids: said.and_then(|p| p.subscription_identifiers_available) != Some(0),
+        }
+    }
+}
