@@ -205,7 +205,7 @@ async fn subscribe_one(
         SubscribeFlow::Wait(wait) => wait.await?,
     }
     // The registry first: if the session ends in between, the end finds nothing and this side cleans up.
-    server.channels().subscribe(channel, session);
+    server.listener().admit(session, channel, &mut || server.channels().subscribe(channel, session));
     match session.with(|s| s.subscribe(channel)) {
         Ok(true) => Ok(()),
         Ok(false) => {

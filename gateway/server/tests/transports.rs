@@ -1,4 +1,5 @@
 //! The three transports over real sockets, as a client sees them.
+#![allow(clippy::unwrap_used)]
 
 use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux::queue::{Overflow, QueueLimits};
@@ -92,14 +93,21 @@ async fn a_websocket_session_from_handshake_to_disconnect() {
     let running = Running::start(ServerSettings::default()).await;
     let mut socket = running.socket().await;
     let id = socket.handshake().await;
-    let reply = socket.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2",
-        "advice":{"timeout":0}})).await;
+    let reply = socket
+        .ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2",
+        "advice":{"timeout":0}}))
+        .await;
     assert_eq!(reply["advice"], json!({"reconnect":"retry","interval":0,"timeout":20000}));
-    let reply = socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":["/a/*","/a/b"],"id":"3"})).await;
+    let reply =
+        socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":["/a/*","/a/b"],"id":"3"})).await;
     assert_eq!((&reply["successful"], &reply["subscription"]), (&json!(true), &json!(["/a/*", "/a/b"])));
     socket.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"4"}])).await;
     socket.send(json!([{"channel":"/a/b","clientId":id,"data":{"n":1},"id":"5","custom":true}])).await;
-    assert_eq!(socket.next().await.unwrap(), [json!({"channel":"/a/b","data":{"n":1},"custom":true})], "once, for two subscriptions");
+    assert_eq!(
+        socket.next().await.unwrap(),
+        [json!({"channel":"/a/b","data":{"n":1},"custom":true})],
+        "once, for two subscriptions"
+    );
     assert_eq!(socket.next().await.unwrap(), [json!({"channel":"/a/b","id":"5","successful":true})]);
     running.publish("/a/c", "[1, 2]");
     assert_eq!(socket.next().await.unwrap(), [json!({"channel":"/a/c","data":[1,2]})]);
@@ -180,7 +188,8 @@ fn client() -> reqwest::Client {
 async fn post(client: &reqwest::Client, url: &str, cookie: &str, body: Value) -> (u16, Option<String>, Value) {
     let request = client.post(url).header("cookie", cookie).body(body.to_string());
     let response = request.send().await.unwrap();
-    let cookie = response.headers().get("set-cookie").map(|c| c.to_str().unwrap().split(';').next().unwrap().to_owned());
+    let cookie =
+        response.headers().get("set-cookie").map(|c| c.to_str().unwrap().split(';').next().unwrap().to_owned());
     (response.status().as_u16(), cookie, serde_json::from_str(&response.text().await.unwrap()).unwrap_or(Value::Null))
 }
 
@@ -210,7 +219,8 @@ async fn a_long_polling_session_is_woken_by_a_message_and_bound_to_its_cookie() 
     assert_eq!(response[1]["channel"], "/meta/connect", "the connect reply is last");
 
     // A publisher's own copy rides in the response of its publish, before the reply.
-    let (_, _, response) = post(&client, &url, &cookie, json!([{"channel":"/a","clientId":id,"data":8,"id":"9"}])).await;
+    let (_, _, response) =
+        post(&client, &url, &cookie, json!([{"channel":"/a","clientId":id,"data":8,"id":"9"}])).await;
     assert_eq!(response, json!([{"channel":"/a","data":8},{"channel":"/a","id":"9","successful":true}]));
 }
 

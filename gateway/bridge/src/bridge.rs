@@ -1,0 +1,261 @@
+//! The bridge: the server's listener.
+
+use crate::feed::Feed;
+use crate::mapping::{Consume, IngestMatch, SubscribeMatch, Table};
+use crate::observe::Observer;
+use crate::service::{ServiceSpec, Services};
+use bayeux::channel::ChannelName;
+use bayeux::error::error;
+use bayeux::message::Message;
+use bayeux::reply::Refusal;
+use bayeux_server::hooks::{Listener, Publish, PublishFlow, SubscribeFlow};
+use bayeux_server::{LiveSession, Server};
+use bytestring::ByteString;
+use connector::Connector;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// What happens on broadcast channels that no mapping has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnmappedChannels {
+    /// Plain Bayeux: from browser to browser on this node.
+    #[default]
+    Local,
+    /// Refused.
+    Deny,
+}
+
+/// What happens to messages on service channels that no service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnmappedServices {
+    /// Acknowledged, and nothing else, as CometD does.
+    #[default]
+    Acknowledge,
+    /// Refused.
+    Refuse,
+}
+
+/// The bridge's settings beside the mappings.
+#[derive(Debug, Clone)]
+pub struct BridgeSettings {
+    /// Channels without a mapping.
+    pub unmapped_channels: UnmappedChannels,
+    /// Services without a handler.
+    pub unmapped_services: UnmappedServices,
+    /// This gateway's name: in `bayeux-origin`.
+    pub node: String,
+    /// How long a subscription waits for its feed to be live before it is answered anyway (the feed heals by itself).
+    pub subscribe_timeout: Duration,
+}
+
+/// The bridge between a server's sessions and the brokers.
+pub struct Bridge {
+    pub(crate) table: Arc<Table>,
+    pub(crate) connectors: BTreeMap<String, Arc<dyn Connector>>,
+    pub(crate) feeds: Vec<Option<Arc<Feed>>>,
+    pub(crate) services: Services,
+    pub(crate) settings: BridgeSettings,
+    pub(crate) observer: Arc<dyn Observer>,
+    server: Arc<OnceLock<Server>>,
+    in_flight: Arc<InFlight>,
+}
+
+impl Bridge {
+    /// A bridge over these connectors, which must be those that the table was compiled for.
+    pub fn new(
+        table: Arc<Table>,
+        connectors: BTreeMap<String, Arc<dyn Connector>>,
+        services: Vec<ServiceSpec>,
+        settings: BridgeSettings,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let server = Arc::new(OnceLock::new());
+        let feeds = table
+            .mappings()
+            .iter()
+            .map(|mapping| {
+                let connector = connectors.get(&mapping.spec().connector)?;
+                let feed = || Feed::new(&table, mapping.index(), connector, &server, &observer);
+                mapping.spec().direction.is_egress().then(feed)
+            })
+            .collect();
+        let services = Services::new(services, Arc::clone(&observer));
+        Bridge { table, connectors, feeds, services, settings, observer, server, in_flight: Arc::default() }
+    }
+
+    /// Connects the bridge to its server and starts the feeds that always run. To be called once.
+    pub fn start(&self, server: Server) {
+        let _ = self.server.set(server);
+        for (feed, mapping) in self.feeds.iter().zip(self.table.mappings()) {
+            if let Some(feed) = feed
+                && mapping.spec().consume == Consume::Always
+            {
+                feed.hold();
+            }
+        }
+    }
+
+    /// The mappings.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// The feeds by mapping; `None` where a mapping is ingest only.
+    pub fn feeds(&self) -> &[Option<Arc<Feed>>] {
+        &self.feeds
+    }
+
+    /// The services.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Publishes whose outcome is not known yet.
+    pub fn publishes_in_flight(&self) -> usize {
+        self.in_flight.count.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when no publish and no request is in flight.
+    pub async fn idle(&self) {
+        loop {
+            let changed = self.in_flight.changed.notified();
+            if self.publishes_in_flight() == 0 && self.services.in_flight() == 0 {
+                return;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(50), changed).await;
+        }
+    }
+
+    pub(crate) fn track(&self) -> Tracked {
+        self.in_flight.count.fetch_add(1, Ordering::Relaxed);
+        Tracked(Arc::clone(&self.in_flight))
+    }
+
+    /// The feeds of a subscription: the same ones for its end as for its beginning, as the table does not change.
+    fn feeds_of(&self, channel: &ChannelName) -> Vec<Arc<Feed>> {
+        match self.table.subscribe(channel) {
+            SubscribeMatch::Egress(mappings) => {
+                mappings.iter().filter_map(|i| self.feeds.get(*i).cloned().flatten()).collect()
+            }
+            SubscribeMatch::IngestOnly | SubscribeMatch::Unmapped => Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct InFlight {
+    count: AtomicUsize,
+    changed: Notify,
+}
+
+/// One publish in flight.
+#[derive(Debug)]
+pub(crate) struct Tracked(Arc<InFlight>);
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+fn denied(channel: &ChannelName, text: &str) -> Refusal {
+    Refusal::new(error(403, channel.as_str(), text))
+}
+
+impl Listener for Bridge {
+    fn publish(&self, publish: &Publish) -> PublishFlow {
+        match self.table.ingest(&publish.channel) {
+            IngestMatch::Mapping(route) => self.ingest(&route, publish),
+            IngestMatch::EgressOnly => PublishFlow::Done(Err(denied(&publish.channel, "publish_denied"))),
+            IngestMatch::Unmapped => match self.settings.unmapped_channels {
+                UnmappedChannels::Local => PublishFlow::Broadcast,
+                UnmappedChannels::Deny => PublishFlow::Done(Err(denied(&publish.channel, "publish_denied"))),
+            },
+        }
+    }
+
+    fn service(&self, publish: &Publish) -> Result<(), Refusal> {
+        self.services.take(publish, self.settings.unmapped_services)
+    }
+
+    fn subscribe(&self, _: &Arc<LiveSession>, channel: &ChannelName, _: &Message) -> SubscribeFlow {
+        let feeds = match self.table.subscribe(channel) {
+            SubscribeMatch::IngestOnly => return SubscribeFlow::Refuse(denied(channel, "subscribe_denied")),
+            SubscribeMatch::Unmapped => {
+                return match self.settings.unmapped_channels {
+                    UnmappedChannels::Local => SubscribeFlow::Accept,
+                    UnmappedChannels::Deny => SubscribeFlow::Refuse(denied(channel, "subscribe_denied")),
+                };
+            }
+            SubscribeMatch::Egress(_) => self.feeds_of(channel),
+        };
+        let held = Held(feeds);
+        held.0.iter().for_each(Feed::hold);
+        if held.0.iter().all(|feed| feed.is_live()) {
+            held.keep();
+            return SubscribeFlow::Accept;
+        }
+        let (channel, timeout) = (channel.clone(), self.settings.subscribe_timeout);
+        SubscribeFlow::Wait(Box::pin(async move {
+            let live = async {
+                for feed in &held.0 {
+                    feed.live().await?;
+                }
+                Ok::<(), String>(())
+            };
+            match tokio::time::timeout(timeout, live).await {
+                Ok(Err(reason)) => {
+                    tracing::warn!(%channel, %reason, "subscription refused: the feed cannot be opened");
+                    return Err(Refusal::new(error(503, channel.as_str(), "feed_failed")));
+                }
+                Ok(Ok(())) => {}
+                // The broker is away: the subscription stands, and its feed goes on when the broker is back.
+                Err(_) => {
+                    tracing::warn!(%channel, "subscription answered before its feed is live: broker is not there")
+                }
+            }
+            held.keep();
+            Ok(())
+        }))
+    }
+
+    fn admit(&self, session: &Arc<LiveSession>, channel: &ChannelName, register: &mut dyn FnMut()) {
+        let feeds = self.feeds_of(channel);
+        let stores: Vec<_> = feeds.iter().map(|feed| feed.retained()).collect();
+        register();
+        for store in &stores {
+            for delivery in store.reached_by(channel) {
+                session.deliver(delivery);
+            }
+        }
+    }
+
+    fn unsubscribed(&self, _: &LiveSession, channel: &ChannelName) {
+        self.feeds_of(channel).iter().for_each(Feed::release);
+    }
+}
+
+/// Feeds held for a subscription that is not made yet: given back unless it is.
+struct Held(Vec<Arc<Feed>>);
+
+impl Held {
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Feed::release);
+    }
+}
+
+/// A name that is safe in a header: what a record's `bayeux-origin` says of its publisher.
+pub(crate) fn origin(node: &str, session: &LiveSession) -> ByteString {
+    format!("{node}/{}", session.tag()).into()
+}

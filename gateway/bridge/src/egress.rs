@@ -1,0 +1,155 @@
+//! Egress: a record becomes a message, serialized once and shared by all who are subscribed.
+
+use crate::feed::Retained;
+use crate::mapping::{EgressError, Include, OnError, Table, delivery_data};
+use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
+use base64::Engine as _;
+use bayeux::channel::ChannelName;
+use bayeux::delivery::{Delivery, DeliveryParts};
+use bayeux_server::Server;
+use bytes::Bytes;
+use bytestring::ByteString;
+use connector::{Inbound, Position};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What became of a record.
+pub(crate) enum Verdict {
+    /// Dealt with.
+    Done,
+    /// The mapping is to stop, and why (`on_error: stop`).
+    Stop(String),
+}
+
+/// Turns the records of one mapping into messages.
+pub(crate) struct Reader {
+    table: Arc<Table>,
+    mapping: usize,
+    server: Server,
+    observer: Arc<dyn Observer>,
+}
+
+impl Reader {
+    pub(crate) fn new(table: Arc<Table>, mapping: usize, server: Server, observer: Arc<dyn Observer>) -> Self {
+        Reader { table, mapping, server, observer }
+    }
+
+    /// A record that was stored while we listened.
+    pub(crate) fn deliver(&mut self, record: &Inbound) -> Verdict {
+        match self.message(record) {
+            Ok(Some((channel, delivery))) => {
+                self.server.publish(&channel, delivery);
+                Verdict::Done
+            }
+            Ok(None) => Verdict::Done,
+            Err(reason) => Verdict::Stop(reason),
+        }
+    }
+
+    /// A record that the broker keeps for new subscribers: kept here for them as well. An empty one ends that.
+    pub(crate) fn retained(&mut self, record: &Inbound, store: &mut Retained) -> Verdict {
+        match self.message(record) {
+            Ok(Some((channel, delivery))) => {
+                let delivery = Arc::new(delivery);
+                let empty = record.payload.as_ref().is_none_or(Bytes::is_empty);
+                store.keep(&channel, (!empty).then(|| Arc::clone(&delivery)));
+                self.server.publish_shared(&channel, &delivery);
+                Verdict::Done
+            }
+            Ok(None) => Verdict::Done,
+            Err(reason) => Verdict::Stop(reason),
+        }
+    }
+
+    /// The message of a record; `None` when there is none and the feed goes on.
+    fn message(&mut self, record: &Inbound) -> Result<Option<(ChannelName, Delivery)>, String> {
+        let Some(mapping) = self.table.get(self.mapping) else { return Ok(None) };
+        let spec = mapping.spec();
+        let message = self.table.egress(self.mapping, record).and_then(|channel| {
+            let data = delivery_data(spec.format, record.payload.as_ref())?;
+            Ok((channel, data))
+        });
+        let (channel, data) = match message {
+            Ok(message) => message,
+            Err(EgressError::OtherTopic) => return Ok(None),
+            Err(EgressError::Shadowed { .. }) => {
+                self.observer.egressed(self.mapping, Outcome::Shadowed, None);
+                return Ok(None);
+            }
+            Err(EgressError::Poison(poison)) => {
+                self.observer.egressed(self.mapping, Outcome::Poison, None);
+                let place = place(record);
+                tracing::warn!(mapping = self.mapping, %place, reason = poison.reason(), %poison, "poisonous record");
+                return match spec.on_error {
+                    OnError::Skip => Ok(None),
+                    OnError::Stop => Err(format!("stopped by a poisonous record at {place}: {poison}")),
+                };
+            }
+        };
+        let parent = record.header(TRACEPARENT).and_then(|raw| std::str::from_utf8(raw).ok());
+        let parent = parent.filter(|text| is_traceparent(text));
+        let span = self.observer.span(Step::Deliver, channel.as_str(), parent);
+        let trace = match &span {
+            Some(span) => span.traceparent(),
+            None => parent.map(ByteString::from),
+        };
+        let mut ext: Vec<(ByteString, Bytes)> = Vec::new();
+        if let Some(trace) = trace {
+            ext.push((TRACEPARENT.into(), format!("\"{trace}\"").into()));
+        }
+        for (name, is) in [("retained", record.retained), ("redelivered", record.redelivered)] {
+            if is {
+                ext.push((name.into(), Bytes::from_static(b"true")));
+            }
+        }
+        if spec.include != Include::default() {
+            ext.push(("record".into(), surroundings(record, spec.include)));
+        }
+        let parts = DeliveryParts { data: &data, ext: &ext, ..Default::default() };
+        let delivery = Delivery::new(channel.as_bytestring().clone(), &parts);
+        self.observer.egressed(self.mapping, Outcome::Ok, age(record));
+        Ok(Some((channel, delivery)))
+    }
+}
+
+fn age(record: &Inbound) -> Option<Duration> {
+    let stored = Duration::from_millis(u64::try_from(record.timestamp?).ok()?);
+    SystemTime::now().duration_since(UNIX_EPOCH).ok()?.checked_sub(stored)
+}
+
+/// Where a record is to be found, for people.
+fn place(record: &Inbound) -> String {
+    let mut place = format!("topic {}", record.topic);
+    if let Some(partition) = record.partition {
+        place.push_str(&format!(" partition {partition}"));
+    }
+    match &record.position {
+        Some(Position::Number(n)) => place.push_str(&format!(" position {n}")),
+        Some(Position::Token(token)) => place.push_str(&format!(" position {token}")),
+        None => {}
+    }
+    place
+}
+
+/// `ext.record`, as far as the mapping asks for it. Bytes that are not UTF-8 are shown as base64 under a name of their
+/// own.
+fn surroundings(record: &Inbound, include: Include) -> Bytes {
+    let text = |bytes: &Bytes| match std::str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
+    };
+    let mut shown = serde_json::Map::new();
+    if include.key {
+        shown.insert("key".into(), record.key.as_ref().map_or(Value::Null, text));
+    }
+    if include.timestamp {
+        shown.insert("timestamp".into(), json!(record.timestamp));
+    }
+    if include.headers {
+        let headers: serde_json::Map<_, _> =
+            record.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        shown.insert("headers".into(), headers.into());
+    }
+    Value::Object(shown).to_string().into()
+}

@@ -1,0 +1,121 @@
+//! Ingest: a publish becomes a record, and its reply says what the broker said.
+
+use crate::bridge::{Bridge, origin};
+use crate::mapping::{Route, Sources, record_payload};
+use crate::observe::{Outcome, Step, TRACEPARENT, is_traceparent};
+use bayeux::error::error;
+use bayeux::reply::{Advice, Reconnect, Refusal};
+use bayeux_server::hooks::{Accepted, Publish, PublishFlow};
+use bytes::Bytes;
+use bytestring::ByteString;
+use connector::{Outbound, Position, PublishError};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The header that names where a record came from: `<node>/<session tag>`.
+const ORIGIN_HEADER: &str = "bayeux-origin";
+/// The header that names the publisher, set by the gateway only.
+const USER_HEADER: &str = "bayeux-user";
+/// What a publisher is advised when there is too much: milliseconds.
+const OVERLOAD_INTERVAL: u64 = 1_000;
+
+impl Bridge {
+    /// Hands a publish to its mapping's connector. The record is in line when this returns; the reply follows when the
+    /// broker has confirmed it.
+    pub(crate) fn ingest(&self, route: &Route<'_, '_>, publish: &Publish) -> PublishFlow {
+        let begun = Instant::now();
+        let mapping = route.mapping;
+        let index = mapping.index();
+        let spec = mapping.spec();
+        let channel = publish.channel.clone();
+        let identity = publish.session.identity();
+        let sources = Sources {
+            data: publish.message.data.as_deref(),
+            claims: identity.claims.as_deref(),
+            user: identity.user.as_deref(),
+        };
+        let rendered = record_payload(spec.format, spec.tombstones, publish.message.data.as_ref())
+            .and_then(|payload| route.render(&sources).map(|rendered| (payload, rendered)));
+        let (payload, rendered) = match rendered {
+            Ok(rendered) => rendered,
+            Err(why) => {
+                tracing::debug!(%channel, %why, "publish refused");
+                self.observer.ingested(index, Outcome::Refused, begun.elapsed());
+                return PublishFlow::Done(Err(Refusal::new(error(why.code(), channel.as_str(), why.text()))));
+            }
+        };
+        let Some(connector) = self.connectors.get(&spec.connector) else {
+            return PublishFlow::Done(Err(Refusal::new(error(503, channel.as_str(), "connector_missing"))));
+        };
+        let parent = publish.traceparent.as_deref().filter(|text| is_traceparent(text));
+        let span = self.observer.span(Step::Publish, channel.as_str(), parent);
+        let mut headers = rendered.headers;
+        if mapping.capabilities().headers {
+            let trace = match &span {
+                Some(span) => span.traceparent(),
+                None => parent.map(ByteString::from),
+            };
+            headers.push((ORIGIN_HEADER.into(), origin(&self.settings.node, &publish.session).into_bytes()));
+            headers.extend(identity.user.as_ref().map(|user| (USER_HEADER.into(), user.clone().into_bytes())));
+            headers.extend(trace.map(|trace| (TRACEPARENT.into(), trace.into_bytes())));
+        }
+        let confirmed = connector.publish(Outbound {
+            topic: rendered.topic,
+            key: rendered.key,
+            partition: rendered.partition,
+            payload,
+            headers,
+            deadline: begun + spec.publish_timeout,
+        });
+        let (observer, tracked) = (Arc::clone(&self.observer), self.track());
+        PublishFlow::Wait(Box::pin(async move {
+            let result = confirmed.await;
+            drop(tracked);
+            let outcome = result.as_ref().map_or_else(outcome, |_| Outcome::Ok);
+            observer.ingested(index, outcome, begun.elapsed());
+            match result {
+                Ok(position) => Ok(accepted(position.as_ref())),
+                Err(why) => {
+                    if let Some(span) = &span {
+                        span.fail(&why.to_string());
+                    }
+                    tracing::debug!(%channel, %why, "publish not confirmed");
+                    Err(refusal(&why, channel.as_str()))
+                }
+            }
+        }))
+    }
+}
+
+fn accepted(position: Option<&Position>) -> Accepted {
+    let ext = position.map(|position| (ByteString::from_static("position"), Bytes::from(position.to_json())));
+    Accepted { ext: ext.into_iter().collect() }
+}
+
+fn outcome(error: &PublishError) -> Outcome {
+    match error {
+        PublishError::Unavailable(_) => Outcome::Unavailable,
+        PublishError::Overloaded(_) => Outcome::Overloaded,
+        PublishError::OutcomeUnknown(_) => Outcome::Unknown,
+        _ => Outcome::Refused,
+    }
+}
+
+/// What the publisher is told: `503` surely not stored, `504` may be stored, `4xx` do not retry.
+fn refusal(why: &PublishError, channel: &str) -> Refusal {
+    let (code, text) = match why {
+        PublishError::Unavailable(_) => (503, "broker_unavailable"),
+        PublishError::Overloaded(_) => (503, "overloaded"),
+        PublishError::OutcomeUnknown(_) => (504, "outcome_unknown"),
+        PublishError::TopicUnknown(_) => (404, "topic_unknown"),
+        PublishError::TopicInvalid(_) => (400, "topic_invalid"),
+        PublishError::TooLarge(_) => (413, "record_too_large"),
+        PublishError::Denied(_) => (403, "broker_denied"),
+        PublishError::Rejected(_) => (400, "record_rejected"),
+    };
+    let refusal = Refusal::new(error(code, channel, text));
+    match why {
+        PublishError::Overloaded(_) => refusal.with_advice(Advice::new(Reconnect::Retry, OVERLOAD_INTERVAL)),
+        _ => refusal,
+    }
+}
