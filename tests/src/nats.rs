@@ -99,6 +99,7 @@ impl Nats {
     }
 
     /// The next message.
+    #[allow(clippy::should_implement_trait)] // it never ends: it waits or panics
     pub fn next(&mut self) -> Stored {
         loop {
             if let Some(message) = self.early.pop_front() {

@@ -1,5 +1,7 @@
 //! What is wrong gets a clear error each time, and an honest session beside it never notices.
 
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests as well
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway_tests::bayeux::{
     self, Client, PATIENCE, Socket, answer, dial, handshake_body, handshake_over, http_client,

@@ -1,5 +1,7 @@
 //! The command line, as a person at a terminal or a script uses it.
 
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests as well
+
 use gateway_tests::gateway::{Gateway, cli, command, printed, write_config};
 use gateway_tests::kafka::new_topic;
 use gateway_tests::lab::{Broker, Kind, free_ports};

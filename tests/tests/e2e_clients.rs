@@ -1,6 +1,8 @@
 //! The npm `cometd` client, unchanged, does all that an application does, over each transport, and comes back by
 //! itself after the gateway restarted.
 
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests as well
+
 use gateway_tests::gateway::Gateway;
 use gateway_tests::kafka::new_topic;
 use gateway_tests::lab::{Broker, Kind};
