@@ -11,8 +11,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout_at;
+
+/// How long an answer may take until it is asked whether there is a stream at all.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// A record that was handed over.
 struct Sent {
@@ -71,12 +75,13 @@ async fn hand_over_one(api: &Api, connection: &Connected, mut job: Job, window: 
 
 /// Waits for all answers at once.
 async fn collect(api: &Api, mut sent: mpsc::UnboundedReceiver<Sent>) {
+    let looks = Semaphore::new(1);
     let mut open = FuturesUnordered::new();
     let mut more = true;
     while more || !open.is_empty() {
         tokio::select! {
             record = sent.recv(), if more => match record {
-                Some(record) => open.push(answer(api, record)),
+                Some(record) => open.push(answer(api, &looks, record)),
                 None => more = false,
             },
             Some(()) = open.next(), if !open.is_empty() => {}
@@ -84,19 +89,43 @@ async fn collect(api: &Api, mut sent: mpsc::UnboundedReceiver<Sent>) {
     }
 }
 
-async fn answer(api: &Api, mut sent: Sent) {
-    let result = match timeout_at(sent.job.deadline, sent.question.answer()).await {
-        Ok(Some(Answer::Message(message))) if message.status == Some(StatusCode::NO_RESPONDERS) => {
-            Err(why_no_stream(api, &sent.job.topic).await)
+async fn answer(api: &Api, looks: &Semaphore, mut sent: Sent) {
+    let topic = sent.job.topic.clone();
+    let answered = async {
+        tokio::select! {
+            biased;
+            answer = sent.question.answer() => match answer {
+                Some(Answer::Message(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+                    Err(why_no_stream(api, &topic).await)
+                }
+                Some(Answer::Message(message)) => read(&message),
+                Some(Answer::Denied) => Err(PublishError::Denied(format!("this account may not publish to {topic}"))),
+                None => {
+                    Err(PublishError::OutcomeUnknown("the connection to NATS was lost before it answered".into()))
+                }
+            },
+            () = no_stream(api, looks, &topic) => Err(PublishError::TopicUnknown(topic.to_string())),
         }
-        Ok(Some(Answer::Message(message))) => read(&message),
-        Ok(Some(Answer::Denied)) => {
-            Err(PublishError::Denied(format!("this account may not publish to {}", sent.job.topic)))
-        }
-        Ok(None) => Err(PublishError::OutcomeUnknown("the connection to NATS was lost before it answered".into())),
+    };
+    let result = match timeout_at(sent.job.deadline, answered).await {
+        Ok(result) => result,
         Err(_) => Err(PublishError::OutcomeUnknown("JetStream did not answer in time".into())),
     };
     sent.job.answer(result.map(Some));
+}
+
+/// Resolves when no stream has the subject. NATS says so at once only where nobody at all listens: a plain subscriber
+/// takes the record, and never answers.
+async fn no_stream(api: &Api, looks: &Semaphore, topic: &ByteString) {
+    loop {
+        tokio::time::sleep(LOOK_AFTER).await;
+        // One at a time: a server that is slow to answer is not to be asked once more for each publish.
+        let turn = looks.acquire().await;
+        if api.streams_of(topic).await.is_ok_and(|streams| streams.is_empty()) {
+            return;
+        }
+        drop(turn);
+    }
 }
 
 /// No one took the record, so it is surely not stored. Usually no stream has the subject; but a stream without a

@@ -1,0 +1,266 @@
+//! Stories of JetStream: what streams do to publishers and subscribers.
+
+use crate::kit::{begin, jetstream, numbers, read, record, refusal, store, text, until, within};
+use connector::{Position, PublishError, Start, State, SubscribeError};
+use gateway_tests::lab::{Broker, Kind};
+use gateway_tests::nats::Nats;
+use gateway_tests::story::aside;
+use serde_json::{Value, json};
+
+const COUNT: usize = 10_000;
+
+fn own() -> Broker {
+    aside(|| Broker::own(Kind::Nats, &[]))
+}
+
+fn make(nats: &Broker, name: &str, subject: &str) {
+    aside(|| Nats::connect(&nats.url()).make_stream(name, &[subject]));
+}
+
+fn ask(nats: &Broker, api: &str, body: &Value) -> Value {
+    aside(|| Nats::connect(&nats.url()).jetstream(api, body))
+}
+
+/// Publishes by the script: what a foreign program would do.
+fn foreign(nats: &Broker, subject: &str, lines: &[String]) {
+    let lines: String = lines.iter().flat_map(|l| [l, "\n"]).collect();
+    aside(|| nats.run_with_input(&["pub", subject], lines.as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_publishes_are_in_the_stream_in_order_where_they_were_said_to_be() {
+    let nats = own();
+    make(&nats, "ORDERS", "orders.>");
+    let connector = jetstream(&nats);
+    let answers: Vec<_> =
+        (0..COUNT).map(|n| connector.publish(record(&format!("orders.{}", n % 7), n.to_string()))).collect();
+    let mut positions = Vec::new();
+    for answer in answers {
+        match within("a publish is answered", answer).await {
+            Ok(Some(Position::Number(position))) => positions.push(position),
+            other => panic!("{other:?}"),
+        }
+    }
+    let stored = aside(|| Nats::connect(&nats.url()).stream_dump("ORDERS"));
+    assert_eq!(stored.iter().map(|m| m.payload.clone()).collect::<Vec<_>>(), numbers(0..COUNT));
+    assert_eq!(stored.iter().map(gateway_tests::nats::Stored::sequence).collect::<Vec<_>>(), positions);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_foreign_messages_arrive_once_in_order_at_a_slow_reader() {
+    let nats = own();
+    make(&nats, "ORDERS", "orders.>");
+    let connector = jetstream(&nats);
+    let mut reader = begin(&connector, "orders.*", Start::Live, 1);
+    reader.subscription.ready().await.unwrap();
+    foreign(&nats, "orders.a", &numbers(0..COUNT));
+    for n in 0..COUNT {
+        let record = reader.next().await;
+        assert_eq!(text(&record), n.to_string());
+        assert_eq!(record.position, Some(Position::Number(n as u64 + 1)));
+        assert!(record.timestamp.is_some());
+    }
+    assert_eq!(connector.dropped(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_without_a_stream_is_unknown_until_someone_makes_one() {
+    let nats = own();
+    let connector = jetstream(&nats);
+    let error = refusal(&connector, record("orders.a", "0")).await;
+    assert_eq!(error, PublishError::TopicUnknown("orders.a".into()));
+    let mut reader = read(&connector, "orders.**", Start::Live).await;
+    make(&nats, "ORDERS", "orders.>");
+    foreign(&nats, "orders.a", &numbers(0..100));
+    assert_eq!(reader.texts(100).await, numbers(0..100), "it is read from its beginning");
+    assert_eq!(store(&connector, "orders.b", "100").await, 101);
+    assert_eq!(reader.text().await, "100");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_that_only_plain_subscribers_listen_to_is_unknown_as_well() {
+    let nats = own();
+    let connector = jetstream(&nats);
+    let mut witness = aside(|| {
+        let mut witness = Nats::connect(&nats.url());
+        witness.subscribe("orders.*");
+        witness
+    });
+    let error = refusal(&connector, record("orders.a", "0")).await;
+    assert_eq!(error, PublishError::TopicUnknown("orders.a".into()));
+    assert_eq!(aside(|| witness.next()).payload, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_made_anew_is_read_from_its_beginning() {
+    let nats = own();
+    make(&nats, "ORDERS", "orders.>");
+    let connector = jetstream(&nats);
+    let mut reader = read(&connector, "orders.*", Start::Live).await;
+    foreign(&nats, "orders.a", &numbers(0..10));
+    assert_eq!(reader.texts(10).await, numbers(0..10));
+    ask(&nats, "STREAM.DELETE.ORDERS", &json!({}));
+    make(&nats, "ORDERS", "orders.>");
+    foreign(&nats, "orders.a", &numbers(10..20));
+    assert_eq!(reader.texts(10).await, numbers(10..20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_streams_are_read_as_one_family_but_a_sequence_belongs_to_one() {
+    let nats = own();
+    make(&nats, "EU", "orders.eu.>");
+    make(&nats, "US", "orders.us.>");
+    foreign(&nats, "orders.eu.1", &numbers(0..5));
+    foreign(&nats, "orders.us.1", &numbers(0..5));
+    let connector = jetstream(&nats);
+    let mut reader = read(&connector, "orders.*.*", Start::Earliest).await;
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        let record = reader.next().await;
+        seen.push(format!("{} {}", record.topic, text(&record)));
+    }
+    for region in ["eu", "us"] {
+        let of_region: Vec<_> = seen.iter().filter(|s| s.contains(region)).collect();
+        assert_eq!(
+            of_region,
+            (0..5).map(|n| format!("orders.{region}.1 {n}")).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+        );
+    }
+    let mut both = begin(&connector, "orders.**", Start::After(Position::Number(2)), 8);
+    let refused = within("it is answered", both.subscription.ready()).await;
+    assert!(matches!(refused, Err(SubscribeError::PositionInvalid(_))), "{refused:?}");
+    let mut one = read(&connector, "orders.eu.*", Start::After(Position::Number(2))).await;
+    assert_eq!(one.texts(3).await, numbers(2..5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_is_good_from_the_first_minus_one_to_the_last() {
+    let nats = own();
+    make(&nats, "S", "s.*");
+    let connector = jetstream(&nats);
+    let mut empty = begin(&connector, "s.*", Start::After(Position::Number(1)), 8);
+    let refused = within("it is answered", empty.subscription.ready()).await;
+    assert_eq!(refused, Err(SubscribeError::PositionGone { first: None, last: None }));
+    let mut from_zero = read(&connector, "s.*", Start::After(Position::Number(0))).await;
+    foreign(&nats, "s.a", &numbers(1..11));
+    assert_eq!(from_zero.texts(10).await, numbers(1..11));
+    ask(&nats, "STREAM.PURGE.S", &json!({ "seq": 5 })); // keeps 5 to 10
+    for (after, first) in [(4, "5"), (5, "6"), (9, "10")] {
+        let mut reader = read(&connector, "s.*", Start::After(Position::Number(after))).await;
+        assert_eq!(reader.text().await, first, "after {after}");
+    }
+    for after in [0, 3, 11, u64::MAX] {
+        let mut reader = begin(&connector, "s.*", Start::After(Position::Number(after)), 8);
+        let gone =
+            Err(SubscribeError::PositionGone { first: Some(Position::Number(5)), last: Some(Position::Number(10)) });
+        assert_eq!(within("it is answered", reader.subscription.ready()).await, gone, "after {after}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_work_queue_is_not_eaten() {
+    let nats = own();
+    let settings = json!({ "name": "JOBS", "subjects": ["jobs.>"], "retention": "workqueue", "storage": "file" });
+    ask(&nats, "STREAM.CREATE.JOBS", &settings);
+    let connector = jetstream(&nats);
+    store(&connector, "jobs.a", "1").await;
+    let mut reader = begin(&connector, "jobs.*", Start::Earliest, 8);
+    let refused = within("it is answered", reader.subscription.ready()).await;
+    assert!(matches!(&refused, Err(SubscribeError::FilterInvalid(why)) if why.contains("work queue")), "{refused:?}");
+    assert_eq!(aside(|| Nats::connect(&nats.url()).stream_len("JOBS")), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_subjects_beyond_the_filter_gives_only_those_within() {
+    let nats = own();
+    aside(|| Nats::connect(&nats.url()).make_stream("MIXED", &["orders.eu.*", "bills.*"]));
+    let connector = jetstream(&nats);
+    // The stream holds only a part of what the filter asks for, and more than that.
+    let mut reader = read(&connector, "orders.*.*", Start::Live).await;
+    foreign(&nats, "bills.1", &["no".to_owned()]);
+    foreign(&nats, "orders.eu.1", &numbers(0..3));
+    assert_eq!(reader.texts(3).await, numbers(0..3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_refuses_is_told_by_what_the_publisher_should_do() {
+    let nats = own();
+    let settings = json!({ "name": "SMALL", "subjects": ["small.*"], "storage": "file",
+                           "max_msgs": 3, "discard": "new", "max_msg_size": 1000 });
+    ask(&nats, "STREAM.CREATE.SMALL", &settings);
+    let connector = jetstream(&nats);
+    let error = refusal(&connector, record("small.a", vec![b'x'; 1001])).await;
+    assert!(matches!(error, PublishError::TooLarge(_)), "{error:?}");
+    let mut unexpected = record("small.a", "1");
+    unexpected.headers = vec![("Nats-Expected-Last-Sequence".into(), "7".into())];
+    let error = refusal(&connector, unexpected).await;
+    assert!(matches!(error, PublishError::Rejected(_)), "{error:?}");
+    for n in 0..3 {
+        store(&connector, "small.a", &n.to_string()).await;
+    }
+    let error = refusal(&connector, record("small.a", "full")).await;
+    assert!(matches!(error, PublishError::Overloaded(_)), "{error:?}");
+    let huge = refusal(&connector, record("small.a", vec![b'x'; 2_000_000])).await;
+    assert!(matches!(huge, PublishError::TooLarge(_)), "{huge:?}");
+    assert_eq!(aside(|| Nats::connect(&nats.url()).stream_len("SMALL")), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_broken_headers_is_read_and_those_after_it_too() {
+    let nats = own();
+    make(&nats, "ODD", "odd.*");
+    let connector = jetstream(&nats);
+    let mut reader = read(&connector, "odd.*", Start::Live).await;
+    aside(|| {
+        let mut tool = Nats::connect(&nats.url());
+        tool.publish_with("odd.a", &["fine: yes"], "0");
+        // A carriage return inside a value is against the rules; the server keeps and passes it on.
+        tool.publish_with("odd.a", &["bad: one\rtwo", "fine: yes"], "1");
+        tool.publish_with("odd.a", &["no colon in this line"], "2");
+        tool.publish_with("odd.a", &["fine: yes"], "3");
+        tool.flush();
+    });
+    for n in 0..4 {
+        let record = reader.next().await;
+        assert_eq!((text(&record), &record.position), (n.to_string(), &Some(Position::Number(n + 1))));
+        if n == 1 {
+            assert_eq!(record.header("bad").unwrap(), &b"one\rtwo"[..]);
+        }
+        assert_eq!(record.header("fine").is_some(), n != 2);
+    }
+    until(&connector, State::Up).await;
+    assert_eq!(store(&connector, "odd.b", "4").await, 5);
+    assert_eq!(reader.text().await, "4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_publishes_than_the_line_holds_are_refused_as_overload() {
+    let nats = own();
+    make(&nats, "S", "s.*");
+    let connector = crate::kit::connect(&nats, json!({ "jetstream": true, "max_in_flight": 10 }));
+    until(&connector, State::Up).await;
+    aside(|| nats.pause());
+    let answers: Vec<_> = (0..12).map(|n| connector.publish(record("s.a", n.to_string()))).collect();
+    let mut answers = answers.into_iter();
+    let taken: Vec<_> = answers.by_ref().take(10).collect();
+    for refused in answers {
+        assert!(matches!(within("it is answered at once", refused).await, Err(PublishError::Overloaded(_))));
+    }
+    aside(|| nats.resume());
+    for answer in taken {
+        // The pause may have been long enough for the connection to be given up.
+        let answer = within("a publish is answered", answer).await;
+        assert!(matches!(answer, Ok(Some(_)) | Err(PublishError::OutcomeUnknown(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_jetstream_is_degraded_and_says_why() {
+    let nats = aside(|| Broker::own(Kind::Nats, &[("NATS_JETSTREAM", "no")]));
+    let connector = jetstream(&nats);
+    until(&connector, State::Degraded).await;
+    let reason = connector.health().borrow().reason.clone();
+    assert!(reason.contains("JetStream"), "{reason}");
+    let error = refusal(&connector, record("a", "1")).await;
+    assert!(matches!(error, PublishError::Unavailable(_)), "{error:?}");
+}
