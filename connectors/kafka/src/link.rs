@@ -1,0 +1,329 @@
+//! Whether the cluster answers, and what it has: one thread that asks, and the state that all parts share.
+//!
+//! The *gate* is open while the cluster answers. It closes at once when librdkafka has lost every broker, and opens
+//! again only by an answer: while it is closed, publishes wait on our side, where they are surely not stored.
+
+use crate::catalog::Catalog;
+use crate::publish::Line;
+use connector::{Context, Health, HealthCell};
+use parking_lot::{Condvar, Mutex};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How often a cluster that answers is asked whether it still does.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The same while it does not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// How long without an answer means down. With the two timeouts below, an outage shows within four seconds.
+const SILENCE: Duration = Duration::from_millis(2500);
+const SHORT_ANSWER: Duration = Duration::from_secs(1);
+const FULL_ANSWER: Duration = Duration::from_secs(3);
+/// The least time between two questions for all topics, so that publishes to missing topics cannot flood the cluster.
+const FULL_APART: Duration = Duration::from_millis(100);
+
+/// What all parts of a connector share.
+pub(crate) struct Link {
+    /// The connector's name in the config, for logs.
+    pub(crate) name: String,
+    health: HealthCell,
+    catalog: watch::Sender<Arc<Catalog>>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    up: bool,
+    gate: bool,
+    /// How often the gate was closed: an answer to a question older than that must not open it.
+    closings: u64,
+    /// The most telling error since the last answer.
+    complaint: Option<(u8, String)>,
+    /// What does not work although the cluster answers, by topic.
+    troubles: BTreeMap<String, String>,
+    refresh: Option<Instant>,
+    fatal: bool,
+    stop: bool,
+}
+
+impl Link {
+    pub(crate) fn new(context: &Context) -> Arc<Self> {
+        Arc::new(Link {
+            name: context.name.clone(),
+            health: HealthCell::default(),
+            catalog: watch::Sender::new(Arc::default()),
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        })
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// The catalog and its changes.
+    pub(crate) fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
+    }
+
+    /// The catalog now.
+    pub(crate) fn topics(&self) -> Arc<Catalog> {
+        self.catalog.borrow().clone()
+    }
+
+    /// Whether records may be handed to the client.
+    pub(crate) fn open(&self) -> bool {
+        self.state.lock().gate
+    }
+
+    /// Whether the cluster answers.
+    pub(crate) fn up(&self) -> bool {
+        self.state.lock().up
+    }
+
+    /// Why the cluster cannot be used now, in one sentence.
+    pub(crate) fn complaint(&self) -> String {
+        let state = self.state.lock();
+        state.complaint.as_ref().map_or_else(|| "Kafka does not answer".to_owned(), |(_, text)| text.clone())
+    }
+
+    /// Asks for all topics again, as soon as the cluster allows.
+    pub(crate) fn refresh(&self) {
+        self.refresh_after(Duration::ZERO);
+    }
+
+    /// The same after a while.
+    pub(crate) fn refresh_after(&self, delay: Duration) {
+        let at = Instant::now() + delay;
+        let mut state = self.state.lock();
+        if state.refresh.is_none_or(|earlier| at < earlier) {
+            state.refresh = Some(at);
+            self.wake.notify_all();
+        }
+    }
+
+    /// Says what does not work with a topic, or that it works again.
+    pub(crate) fn trouble(&self, topic: &str, trouble: Option<String>) {
+        let mut state = self.state.lock();
+        let changed = match trouble {
+            Some(text) if state.troubles.get(topic) != Some(&text) => {
+                tracing::warn!(connector = %self.name, topic, "{text}");
+                state.troubles.insert(topic.to_owned(), text);
+                true
+            }
+            Some(_) => false,
+            None => state.troubles.remove(topic).is_some(),
+        };
+        if changed && state.up {
+            self.say_up(&state);
+        }
+    }
+
+    /// The producer will never work again.
+    pub(crate) fn producer_is_fatal(&self) {
+        let mut state = self.state.lock();
+        state.fatal = true;
+        state.gate = false;
+        state.closings += 1;
+        self.wake.notify_all();
+    }
+
+    /// Ends the thread.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stop = true;
+        state.gate = false;
+        self.wake.notify_all();
+    }
+
+    fn say_up(&self, state: &State) {
+        match state.troubles.values().next() {
+            Some(trouble) => self.health.degraded(trouble.clone()),
+            None => self.health.up(),
+        }
+    }
+
+    /// An error that concerns a client as a whole. Only the producer's closes the gate.
+    fn complain(&self, error: &KafkaError, reason: &str, producer: bool) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let weight = match code {
+            Code::AllBrokersDown => 1,
+            Code::BrokerTransportFailure | Code::OperationTimedOut => 2,
+            Code::Resolve => 3,
+            Code::SSL => 4,
+            Code::Authentication | Code::SaslAuthenticationFailed => 5,
+            Code::Fatal if producer => {
+                tracing::error!(connector = %self.name, reason, "the Kafka producer failed for good and is made anew");
+                return self.producer_is_fatal();
+            }
+            // The consumers join no group, so that what the group's coordinator says does not matter.
+            _ => return,
+        };
+        let mut state = self.state.lock();
+        if producer && code == Code::AllBrokersDown && state.gate {
+            state.gate = false;
+            state.closings += 1;
+            self.wake.notify_all();
+        }
+        if state.complaint.as_ref().is_none_or(|(known, _)| weight >= *known) {
+            state.complaint = Some((weight, format!("Kafka cannot be reached: {reason}")));
+            if let (false, Some((_, text))) = (state.up, &state.complaint) {
+                self.health.down(text.clone());
+            }
+        }
+    }
+
+    fn answered(&self, closings: u64) {
+        let mut state = self.state.lock();
+        if state.stop || state.fatal {
+            return;
+        }
+        state.gate |= state.closings == closings;
+        state.complaint = None;
+        if !state.up {
+            state.up = true;
+            tracing::info!(connector = %self.name, "Kafka answers");
+        }
+        self.say_up(&state);
+    }
+
+    fn silent(&self, error: &KafkaError) {
+        let mut state = self.state.lock();
+        if state.gate {
+            state.gate = false;
+            state.closings += 1;
+        }
+        let complaint = state.complaint.get_or_insert_with(|| (0, format!("Kafka does not answer: {error}")));
+        let text = complaint.1.clone();
+        self.health.down(text.clone());
+        if std::mem::take(&mut state.up) {
+            tracing::warn!(connector = %self.name, reason = text, "Kafka does not answer");
+        }
+    }
+
+    /// Waits until there is something to ask.
+    fn wait(&self, next: Instant, full_from: Instant) -> Wish {
+        let mut state = self.state.lock();
+        loop {
+            let now = Instant::now();
+            if state.stop {
+                return Wish::Stop;
+            }
+            if std::mem::take(&mut state.fatal) {
+                return Wish::Rebuild;
+            }
+            let closings = state.closings;
+            let refresh = state.refresh.map(|at| at.max(full_from));
+            if refresh.is_some_and(|at| at <= now) {
+                state.refresh = None;
+                return Wish::Ask { full: true, closings };
+            }
+            // A gate that has just closed is worth a question at once: most often nothing is wrong with it.
+            if next <= now || (state.up && !state.gate) {
+                return Wish::Ask { full: false, closings };
+            }
+            self.wake.wait_until(&mut state, refresh.map_or(next, |at| at.min(next)));
+        }
+    }
+}
+
+enum Wish {
+    Ask { full: bool, closings: u64 },
+    Rebuild,
+    Stop,
+}
+
+/// The thread that asks. It ends by [`Link::stop`].
+pub(crate) fn run(link: &Link, line: &Arc<Line>, discover_every: Duration) {
+    let mut heard = Instant::now();
+    let mut next = heard;
+    let mut full_due = heard;
+    let mut full_from = heard;
+    loop {
+        let (mut full, closings) = match link.wait(next, full_from) {
+            Wish::Stop => return,
+            Wish::Rebuild => {
+                line.rebuild();
+                continue;
+            }
+            Wish::Ask { full, closings } => (full, closings),
+        };
+        let asked = Instant::now();
+        full |= asked >= full_due || !link.up();
+        let some_topic = if full { None } else { link.topics().topics().next().map(|(name, _)| name.clone()) };
+        let patience = if some_topic.is_some() { SHORT_ANSWER } else { FULL_ANSWER };
+        let answer = line.metadata(some_topic.as_deref(), patience);
+        match answer {
+            Ok(metadata) => {
+                heard = Instant::now();
+                next = heard + ASK_EVERY;
+                if some_topic.is_none() {
+                    full_due = asked + discover_every;
+                    full_from = heard + FULL_APART;
+                    publish_catalog(link, asked, &metadata);
+                }
+                link.answered(closings);
+            }
+            Err(error) => {
+                next = Instant::now() + if link.up() { Duration::ZERO } else { ASK_AGAIN };
+                if heard.elapsed() >= SILENCE || !link.open() {
+                    link.silent(&error);
+                }
+            }
+        }
+        line.pump();
+        line.sweep();
+    }
+}
+
+fn publish_catalog(link: &Link, asked: Instant, metadata: &Metadata) {
+    let catalog = link.topics().next(asked, metadata);
+    if catalog.doubtful() {
+        link.refresh_after(ASK_EVERY);
+    }
+    link.catalog.send_replace(Arc::new(catalog));
+}
+
+/// Puts librdkafka's log and errors where ours are.
+pub(crate) fn log(link: &Link, level: RDKafkaLogLevel, facility: &str, text: &str) {
+    // A lost or refused connection is said once by the health, not by every attempt; and each client is given the other
+    // kind's properties as well, which is what CONFWARN is about.
+    let routine = ["FAIL", "ERROR", "CONFWARN", "TERMINATE", "REQTMOUT", "GETPID", "MAXPOLL"].contains(&facility);
+    let connector = &link.name;
+    match level {
+        _ if routine => tracing::debug!(target: "librdkafka", %connector, facility, "{text}"),
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", %connector, facility, "{text}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", %connector, facility, "{text}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", %connector, facility, "{text}");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", %connector, facility, "{text}"),
+    }
+}
+
+/// The producer's errors.
+pub(crate) fn producer_error(link: &Link, error: &KafkaError, reason: &str) {
+    link.complain(error, reason, true);
+}
+
+/// What a consumer tells besides records.
+pub(crate) struct Listening(pub(crate) Arc<Link>);
+
+impl ClientContext for Listening {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log(&self.0, level, facility, text);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.complain(&error, reason, false);
+    }
+}
+impl ConsumerContext for Listening {}

@@ -1,0 +1,231 @@
+//! One partition that is being read, and how far each of its subscriptions is.
+
+use crate::link::Listening;
+use crate::position;
+use crate::reader::{Spot, code_of};
+use crate::reading::Reading;
+use crate::resolve::{Bounds, Key};
+use bytes::Bytes;
+use connector::{Headers, Inbound, SubscribeError};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// A record that must be the one it was, or else the topic was made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) offset: i64,
+    /// Milliseconds since 1970; 0: the record had none, so that there is nothing to compare.
+    pub(crate) timestamp: i64,
+    /// A subscription is to begin after it: it waits for this, and fails where the record is another. Else reading
+    /// starts over.
+    pub(crate) begin: bool,
+}
+
+pub(crate) struct Cursor {
+    pub(crate) reading: Arc<Reading>,
+    /// The first offset that it has not got.
+    pub(crate) next: i64,
+}
+
+/// What came of looking for the next record.
+pub(crate) enum Progress {
+    Nothing,
+    Passed,
+    /// These are full, and keep the partition waiting.
+    Full(Vec<Arc<Reading>>),
+    MadeAnew,
+    /// Some subscription is over.
+    Ended,
+    Failed(Code),
+}
+
+pub(crate) struct Part {
+    pub(crate) key: Key,
+    pub(crate) cursors: Vec<Cursor>,
+    /// Offset and time of the last record that all who wanted it have got.
+    pub(crate) last: Option<(i64, i64)>,
+    /// How often it failed since the last record.
+    pub(crate) failures: u32,
+    /// Tells a task that looks at this partition whether it is still wanted.
+    pub(crate) alive: Arc<()>,
+    queue: Option<PartitionQueue<Listening>>,
+    /// The offset that the queue goes on from.
+    next: i64,
+    held: Option<(i64, Inbound)>,
+    check: Option<Check>,
+}
+
+impl Part {
+    pub(crate) fn new(key: Key, check: Option<Check>) -> Self {
+        let (cursors, alive) = (Vec::new(), Arc::new(()));
+        Part { key, cursors, last: None, failures: 0, alive, queue: None, next: 0, held: None, check }
+    }
+
+    pub(crate) fn add(&mut self, reading: &Arc<Reading>, next: i64) {
+        self.cursors.push(Cursor { reading: reading.clone(), next });
+    }
+
+    /// From where it is being read; `None` when it is not.
+    pub(crate) fn reads_from(&self) -> Option<i64> {
+        self.queue.as_ref().map(|_| self.held.as_ref().map_or(self.next, |(offset, _)| *offset))
+    }
+
+    pub(crate) fn begin(&mut self, queue: PartitionQueue<Listening>, from: i64) {
+        (self.queue, self.next, self.held) = (Some(queue), from, None);
+    }
+
+    /// Whether it was being read.
+    pub(crate) fn end(&mut self) -> bool {
+        self.held = None;
+        self.queue.take().is_some()
+    }
+
+    /// Everything of it is new to everyone.
+    pub(crate) fn start_over(&mut self) {
+        (self.last, self.check) = (None, None);
+        self.cursors.iter_mut().for_each(|cursor| cursor.next = 0);
+    }
+
+    /// Where a subscription would go on in another reader.
+    pub(crate) fn spots_of<'a>(&'a self, reading: &'a Arc<Reading>) -> impl Iterator<Item = Spot> + 'a {
+        let of_it = |cursor: &&Cursor| Arc::ptr_eq(&cursor.reading, reading);
+        let spot = |cursor: &Cursor| Spot { key: self.key.clone(), from: cursor.next, check: None };
+        self.cursors.iter().filter(of_it).map(spot)
+    }
+
+    /// Takes the next record, or tries once more with the one that is held.
+    pub(crate) fn advance(&mut self, single: bool) -> Progress {
+        if let Some((offset, record)) = self.held.take() {
+            return self.offer(offset, record);
+        }
+        let Some(queue) = &self.queue else { return Progress::Nothing };
+        let (offset, record) = match queue.poll(Duration::ZERO) {
+            None => return Progress::Nothing,
+            Some(Ok(message)) => (message.offset(), inbound(&message, &self.key, single)),
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                // The record to be compared is not kept any more (compaction), and nothing came after it.
+                self.checked();
+                return Progress::Passed;
+            }
+            Some(Err(error)) => return Progress::Failed(code_of(&error)),
+        };
+        if let Some(check) = self.check
+            && offset >= check.offset
+        {
+            let timestamp = record.timestamp.unwrap_or(0);
+            if offset == check.offset && check.timestamp > 0 && timestamp != check.timestamp {
+                return if check.begin { self.refuse() } else { Progress::MadeAnew };
+            }
+            self.checked();
+        }
+        self.offer(offset, record)
+    }
+
+    fn checked(&mut self) {
+        if self.check.take().is_some_and(|check| check.begin) {
+            self.cursors.iter().for_each(|cursor| cursor.reading.ready(Ok(())));
+        }
+    }
+
+    fn refuse(&mut self) -> Progress {
+        for cursor in &self.cursors {
+            cursor.reading.fail(SubscribeError::PositionGone { first: None, last: None });
+        }
+        Progress::Ended
+    }
+
+    fn offer(&mut self, offset: i64, record: Inbound) -> Progress {
+        let (mut full, mut ended) = (Vec::new(), false);
+        for cursor in &mut self.cursors {
+            if cursor.next > offset || cursor.reading.is_over() {
+                continue;
+            }
+            match cursor.reading.sink.try_send(record.clone()) {
+                Ok(()) => cursor.next = offset + 1,
+                Err(TrySendError::Full(_)) => full.push(cursor.reading.clone()),
+                Err(TrySendError::Closed(_)) => {
+                    cursor.reading.end();
+                    ended = true;
+                }
+            }
+        }
+        if !full.is_empty() {
+            self.held = Some((offset, record));
+            return Progress::Full(full);
+        }
+        self.next = offset + 1;
+        self.last = Some((offset, record.timestamp.unwrap_or(0)));
+        self.failures = 0;
+        if ended { Progress::Ended } else { Progress::Passed }
+    }
+
+    /// Where to go on, given what the partition holds now.
+    pub(crate) fn resume(&mut self, bounds: Bounds, connector: &str) -> i64 {
+        let Bounds { low, high, younger } = bounds;
+        let (topic, partition) = self.key.clone();
+        if let Some(check) = self.check.filter(|check| check.begin) {
+            if check.offset < low {
+                self.refuse();
+            }
+            return check.offset.max(low);
+        }
+        self.check = None;
+        match self.last {
+            Some((offset, timestamp)) if (low..high).contains(&offset) => {
+                self.check = Some(Check { offset, timestamp, begin: false });
+                return self.cursors.iter().map(|cursor| cursor.next).fold(offset, i64::min);
+            }
+            // All that is there is younger than the last record, and its offsets are smaller.
+            Some((offset, _)) if offset >= high && younger == Some(low) => {
+                tracing::warn!(connector, %topic, partition, "the topic was made anew: reading it from its beginning");
+                self.start_over();
+            }
+            Some((offset, _)) if offset >= high && high > 0 => {
+                tracing::warn!(connector, %topic, partition, last = offset, high, "the log was cut: reading on from its end");
+                self.cursors.iter_mut().for_each(|cursor| cursor.next = cursor.next.min(high));
+            }
+            // Never read from, or empty now: whoever is beyond the end had another log in mind.
+            _ => self.cursors.iter_mut().filter(|c| c.next > high).for_each(|cursor| cursor.next = 0),
+        }
+        let first = self.cursors.iter().map(|cursor| cursor.next).min().unwrap_or(0);
+        if self.last.is_some() && first < low && first > 0 {
+            tracing::warn!(connector, %topic, partition, lost = low - first, "records were removed by retention before they were read");
+        }
+        first.max(low)
+    }
+}
+
+fn inbound(message: &BorrowedMessage<'_>, key: &Key, single: bool) -> Inbound {
+    let timestamp = message.timestamp().to_millis();
+    Inbound {
+        topic: key.0.clone(),
+        partition: Some(key.1),
+        key: message.key().map(Bytes::copy_from_slice),
+        payload: message.payload().map(Bytes::copy_from_slice),
+        headers: headers(message),
+        timestamp,
+        position: Some(position::of(single, key.1, message.offset(), timestamp)),
+        redelivered: false,
+        retained: false,
+    }
+}
+
+/// The record's headers. A null value is an empty one. A header whose name is not UTF-8 is left out: it cannot be told
+/// by any name of ours, and the client library gives up on it by a panic.
+fn headers(message: &BorrowedMessage<'_>) -> Headers {
+    let Some(headers) = message.headers() else { return Headers::new() };
+    let header = |i| {
+        std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let header = headers.try_get(i)?;
+            Some((header.key.into(), header.value.map_or_else(Bytes::new, Bytes::copy_from_slice)))
+        }))
+        .ok()
+        .flatten()
+    };
+    (0..headers.count()).filter_map(header).collect()
+}

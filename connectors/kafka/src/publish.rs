@@ -1,0 +1,448 @@
+//! Publishing: one idempotent producer, and before it a line of our own.
+//!
+//! librdkafka does not tell of a record that timed out whether it was ever sent. So a record is handed over only while
+//! the cluster answers and the topic is known to exist; until then it waits in a *lane* of its topic, from where it
+//! can be taken back: what the lane gives up on is surely not stored. A publish goes straight to the producer when its
+//! topic has no lane; a lane is emptied in order before its topic goes straight again. Both happen under one lock, which
+//! is what keeps the order of calls.
+//!
+//! The bound counts records from the call to librdkafka's last word, wherever they are.
+
+use crate::create::Creator;
+use crate::link::{self, Link};
+use crate::{outcome, position, topic};
+use bytestring::ByteString;
+use connector::{BoxFuture, Outbound, Position, PublishError};
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+
+/// How many records are handed over before the lock is let go for a moment.
+const AT_ONCE: usize = 256;
+/// In how many catalogs a topic must be missing before a publish to it is refused; the first may be older than the topic.
+const MISSES: u32 = 2;
+/// The same for a topic that we have just made.
+const MISSES_OF_OURS: u32 = 25;
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+type Answer = Result<Option<Position>, PublishError>;
+
+/// A producer. Dropping one waits for its threads, so that happens on a thread of its own.
+struct Producer(Option<ThreadedProducer<Reports>>);
+
+impl Producer {
+    fn new(link: &Arc<Link>, config: &ClientConfig) -> KafkaResult<Arc<Self>> {
+        config.create_with_context(Reports { link: link.clone() }).map(|made| Arc::new(Producer(Some(made))))
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        let producer = self.0.take();
+        let _ = std::thread::Builder::new().name("kafka-producer-end".into()).spawn(move || drop(producer));
+    }
+}
+
+/// The way to the broker.
+pub(crate) struct Line {
+    link: Arc<Link>,
+    config: ClientConfig,
+    creator: Option<Creator>,
+    tally: Arc<Tally>,
+    state: Mutex<State>,
+}
+
+struct State {
+    producer: Arc<Producer>,
+    lanes: HashMap<ByteString, Lane>,
+    closed: bool,
+}
+
+/// Records of one topic that wait for the cluster, or for the topic.
+struct Lane {
+    queue: VecDeque<Waiting>,
+    since: Instant,
+    misses: u32,
+    /// We are making the topic, or have made it.
+    making: Making,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Making {
+    No,
+    Asked,
+    Made,
+}
+
+struct Waiting {
+    record: Outbound,
+    ticket: Arc<Ticket>,
+    pending: Box<Pending>,
+}
+
+/// Decides once whether a record is handed over or taken back.
+#[derive(Default)]
+struct Ticket(AtomicU8);
+const HANDED: u8 = 1;
+const TAKEN_BACK: u8 = 2;
+
+impl Ticket {
+    fn hand(&self) -> bool {
+        self.0.compare_exchange(0, HANDED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+    fn take_back(&self) -> bool {
+        self.0.compare_exchange(0, TAKEN_BACK, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+    fn taken_back(&self) -> bool {
+        self.0.load(Ordering::Acquire) == TAKEN_BACK
+    }
+}
+
+/// A publisher that waits for its answer.
+pub(crate) struct Pending {
+    answer: oneshot::Sender<Answer>,
+    _seat: Seat,
+}
+
+impl Pending {
+    fn answer(self, answer: Answer) {
+        // A publisher that has left does not want to know.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// How much waits.
+struct Tally {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    max_records: usize,
+    max_bytes: usize,
+    emptied: Notify,
+}
+
+/// One record's share of the tally, given back when dropped.
+struct Seat {
+    tally: Arc<Tally>,
+    bytes: usize,
+}
+
+impl Tally {
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Seat> {
+        let records = self.records.fetch_add(1, Ordering::AcqRel) + 1;
+        let all = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let seat = Seat { tally: self.clone(), bytes };
+        // A single record may be larger than the bound on bytes: the broker says whether it is too large.
+        (records <= self.max_records && (all <= self.max_bytes || records == 1)).then_some(seat)
+    }
+    fn empty(&self) -> bool {
+        self.records.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.tally.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        if self.tally.records.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.tally.emptied.notify_waiters();
+        }
+    }
+}
+
+/// Takes librdkafka's delivery reports.
+pub(crate) struct Reports {
+    link: Arc<Link>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        link::log(&self.link, level, facility, text);
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        link::producer_error(&self.link, &error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Pending>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
+        pending.answer(match result {
+            // Of a record that was confirmed by the confirmation of a later one the offset is not told.
+            Ok(message) => Ok((message.offset() >= 0).then(|| {
+                let single = self.link.topics().single(message.topic());
+                position::of(single, message.partition(), message.offset(), message.timestamp().to_millis())
+            })),
+            Err((error, message)) => Err(match outcome::not_delivered(error, message.topic()) {
+                // A broker that has just come back may not know the topic for a moment, and the record may have been
+                // sent before that.
+                PublishError::TopicUnknown(topic) if self.link.topics().partitions(&topic).is_some() => {
+                    PublishError::OutcomeUnknown(format!("Kafka lost sight of topic {topic}"))
+                }
+                error => error,
+            }),
+        });
+    }
+}
+
+impl Line {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        config: ClientConfig,
+        creator: Option<Creator>,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> KafkaResult<Arc<Self>> {
+        let producer = Producer::new(&link, &config)?;
+        let tally = Tally {
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            max_records,
+            max_bytes,
+            emptied: Notify::new(),
+        };
+        let state = State { producer, lanes: HashMap::new(), closed: false };
+        Ok(Arc::new(Line { link, config, creator, tally: Arc::new(tally), state: Mutex::new(state) }))
+    }
+
+    /// Asks the cluster for a topic, or for all, without making any. Blocks for up to `patience`.
+    pub(crate) fn metadata(&self, topic: Option<&str>, patience: Duration) -> KafkaResult<Metadata> {
+        let producer = self.state.lock().producer.clone();
+        producer.0.as_ref().map_or(Err(KafkaError::Canceled), |made| made.client().fetch_metadata(topic, patience))
+    }
+
+    /// Takes the record's place in line, then waits for the answer.
+    pub(crate) fn publish(self: &Arc<Self>, record: Outbound) -> BoxFuture<'static, Answer> {
+        match self.enqueue(record) {
+            Err(refusal) => Box::pin(std::future::ready(Err(refusal))),
+            Ok((deadline, ticket, answer)) => Box::pin(self.clone().wait(deadline, ticket, answer)),
+        }
+    }
+
+    fn enqueue(&self, record: Outbound) -> Result<(Instant, Arc<Ticket>, oneshot::Receiver<Answer>), PublishError> {
+        (topic::SYNTAX.check)(&record.topic).map_err(|why| PublishError::TopicInvalid(why.to_owned()))?;
+        if record.deadline <= Instant::now() {
+            return Err(PublishError::Unavailable("the deadline was over before the record was sent".into()));
+        }
+        let bytes = size(&record);
+        let seat = self.tally.take(bytes).or_else(|| {
+            self.sweep();
+            self.tally.take(bytes)
+        });
+        let Some(seat) = seat else {
+            return Err(PublishError::Overloaded("too many records wait for Kafka".into()));
+        };
+        let (sender, answer) = oneshot::channel();
+        let (deadline, ticket) = (record.deadline, Arc::<Ticket>::default());
+        let pending = Box::new(Pending { answer: sender, _seat: seat });
+        let waiting = Waiting { record, ticket: ticket.clone(), pending };
+
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(PublishError::Unavailable("the connector is closed".into()));
+        }
+        let name = &waiting.record.topic;
+        let open = self.link.open();
+        if let Some(lane) = state.lanes.get_mut(name) {
+            lane.queue.push_back(waiting);
+        } else if open && self.link.topics().partitions(name).is_some() {
+            hand_over(&self.link, &state.producer, waiting);
+        } else {
+            let name = name.clone();
+            let lane = Lane { queue: [waiting].into(), since: Instant::now(), misses: 0, making: Making::No };
+            state.lanes.insert(name, lane);
+            self.link.refresh();
+        }
+        Ok((deadline, ticket, answer))
+    }
+
+    async fn wait(
+        self: Arc<Self>,
+        deadline: Instant,
+        ticket: Arc<Ticket>,
+        mut answer: oneshot::Receiver<Answer>,
+    ) -> Answer {
+        let unknown = || Err(PublishError::OutcomeUnknown("Kafka did not confirm the record in time".into()));
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer.unwrap_or_else(|_| unknown()),
+            () = tokio::time::sleep_until(deadline.into()) => {
+                if ticket.take_back() {
+                    return Err(PublishError::Unavailable(self.link.complaint()));
+                }
+                answer.try_recv().unwrap_or_else(|_| unknown())
+            }
+        }
+    }
+
+    /// Hands over what waits for nothing any more, and refuses what waits in vain.
+    pub(crate) fn pump(self: &Arc<Self>) {
+        while self.link.open() && self.pump_some() {}
+    }
+
+    /// Whether there may be more to do.
+    fn pump_some(self: &Arc<Self>) -> bool {
+        let catalog = self.link.topics();
+        let mut state = self.state.lock();
+        let State { producer, lanes, .. } = &mut *state;
+        let ready = lanes.keys().find(|name| catalog.partitions(name).is_some()).cloned();
+        if let Some(lane) = ready.as_ref().and_then(|name| lanes.get_mut(name)) {
+            for _ in 0..AT_ONCE {
+                let Some(waiting) = lane.queue.pop_front() else { break };
+                hand_over(&self.link, producer, waiting);
+            }
+            if lane.queue.is_empty() {
+                lanes.retain(|name, _| Some(name) != ready.as_ref());
+            }
+            return true;
+        }
+        let mut refused = Vec::new();
+        for (name, lane) in &mut *lanes {
+            match catalog.asked {
+                Some(asked) if asked > lane.since => (lane.misses, lane.since) = (lane.misses + 1, Instant::now()),
+                _ => continue,
+            }
+            let patience = if lane.making == Making::No { MISSES } else { MISSES_OF_OURS };
+            if lane.making == Making::Asked {
+                continue;
+            } else if lane.misses < patience {
+                self.link.refresh_after(LOOK_AGAIN);
+            } else if lane.making == Making::No && self.make_topic(name) {
+                lane.making = Making::Asked;
+            } else {
+                refused.push(name.clone());
+            }
+        }
+        for name in refused {
+            refuse(lanes, &name, &PublishError::TopicUnknown(name.to_string()));
+        }
+        false
+    }
+
+    fn make_topic(self: &Arc<Self>, name: &ByteString) -> bool {
+        let Some(creator) = &self.creator else { return false };
+        let (line, name) = (self.clone(), name.clone());
+        creator.make(name.clone(), move |made| line.topic_was_made(&name, made))
+    }
+
+    fn topic_was_made(&self, name: &ByteString, made: Result<(), PublishError>) {
+        let mut state = self.state.lock();
+        match made {
+            Ok(()) => {
+                if let Some(lane) = state.lanes.get_mut(name) {
+                    (lane.making, lane.misses) = (Making::Made, 0);
+                }
+                self.link.refresh();
+            }
+            Err(error) => refuse(&mut state.lanes, name, &error),
+        }
+    }
+
+    /// Forgets records that were taken back, and gives up on those whose time is over.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut late = Vec::new();
+        self.state.lock().lanes.retain(|_, lane| {
+            let (kept, gone): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut lane.queue)
+                .into_iter()
+                .partition(|waiting| !waiting.ticket.taken_back() && waiting.record.deadline > now);
+            lane.queue = kept;
+            late.push(gone);
+            !lane.queue.is_empty()
+        });
+        for waiting in late.into_iter().flatten() {
+            if waiting.ticket.take_back() {
+                waiting.pending.answer(Err(PublishError::Unavailable(self.link.complaint())));
+            }
+        }
+    }
+
+    /// Puts a new producer in the place of one that failed for good. What the old one still holds is answered as
+    /// "may be stored".
+    pub(crate) fn rebuild(&self) {
+        match Producer::new(&self.link, &self.config) {
+            Ok(producer) => {
+                self.state.lock().producer = producer;
+                tracing::warn!(connector = %self.link.name, "a new Kafka producer is in place");
+            }
+            Err(error) => {
+                tracing::error!(connector = %self.link.name, %error, "no new Kafka producer could be made");
+                self.link.producer_is_fatal();
+                std::thread::sleep(LOOK_AGAIN); // out of memory or threads: nothing tells when that is over
+            }
+        }
+    }
+
+    /// Takes nothing more, and waits until all is answered.
+    pub(crate) async fn close(&self, grace: Duration) {
+        self.state.lock().closed = true;
+        let all_answered = async {
+            loop {
+                let emptied = self.tally.emptied.notified();
+                if self.tally.empty() {
+                    return;
+                }
+                emptied.await;
+            }
+        };
+        if tokio::time::timeout(grace, all_answered).await.is_err() {
+            tracing::warn!(connector = %self.link.name, "closed before Kafka had confirmed every record");
+        }
+        let lanes = std::mem::take(&mut self.state.lock().lanes);
+        for waiting in lanes.into_values().flat_map(|lane| lane.queue) {
+            if waiting.ticket.take_back() {
+                waiting.pending.answer(Err(PublishError::Unavailable("the connector is closed".into())));
+            }
+        }
+    }
+}
+
+fn refuse(lanes: &mut HashMap<ByteString, Lane>, name: &ByteString, error: &PublishError) {
+    for waiting in lanes.remove(name).into_iter().flat_map(|lane| lane.queue) {
+        if waiting.ticket.take_back() {
+            waiting.pending.answer(Err(error.clone()));
+        }
+    }
+}
+
+fn hand_over(link: &Link, producer: &Producer, waiting: Waiting) {
+    let Waiting { record, ticket, pending } = waiting;
+    if record.deadline <= Instant::now() || !ticket.hand() {
+        if ticket.take_back() {
+            pending.answer(Err(PublishError::Unavailable("the deadline was over before the record was sent".into())));
+        }
+        return;
+    }
+    let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(&record.topic, pending);
+    base.key = record.key.as_deref();
+    base.payload = record.payload.as_deref();
+    base.partition = record.partition;
+    if !record.headers.is_empty() {
+        let empty = OwnedHeaders::new_with_capacity(record.headers.len());
+        base.headers = Some(
+            record.headers.iter().fold(empty, |all, (key, value)| all.insert(Header { key, value: Some(&value[..]) })),
+        );
+    }
+    let Some(producer) = &producer.0 else { return };
+    if let Err((error, refused)) = producer.send(base) {
+        let why = outcome::not_taken(&error, &record.topic);
+        if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::Fatal) {
+            link.producer_is_fatal();
+        }
+        refused.delivery_opaque.answer(Err(why));
+    }
+}
+
+fn size(record: &Outbound) -> usize {
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    record.key.as_ref().map_or(0, bytes::Bytes::len) + record.payload.as_ref().map_or(0, bytes::Bytes::len) + headers
+}

@@ -1,0 +1,447 @@
+//! Reading: a thread that owns a consumer and hands the records of its partitions to subscriptions.
+//!
+//! * Each partition has a queue of its own, which is simply not polled while one of its subscriptions is full:
+//!   librdkafka's bounded prefetch fills, and fetching that partition pauses. Others go on.
+//! * Each subscription keeps its own next offset per partition, and what is below it is dropped. So a partition can be
+//!   read again from an earlier offset for whatever reason, and nobody gets a record twice.
+//! * A partition that fails (its offset is out of range, its topic is gone) is given up and looked at anew: what it
+//!   holds now is asked for, and the last record handed over is compared with the one now at its offset. Where they
+//!   differ, the topic was made anew, and is read from its beginning.
+//! * All live subscriptions share one reader. One that starts elsewhere has its own, and so gets one that holds others
+//!   up on a partition that they share.
+
+use crate::link::{Link, Listening};
+use crate::part::{Check, Part, Progress};
+use crate::reading::Reading;
+use crate::resolve::{Bounds, Key, Resolver};
+use bytestring::ByteString;
+use parking_lot::{Condvar, Mutex};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
+pub(crate) type Consumer = BaseConsumer<Listening>;
+
+/// How many records of a partition are handed over before the next one has its turn.
+const TURN: usize = 256;
+/// How often librdkafka's own events (logs, errors) are served when nothing else happens.
+const IDLE: Duration = Duration::from_millis(250);
+/// How long a full subscription may hold up others on the same partition.
+const HOLD_UP: Duration = Duration::from_millis(100);
+/// How long to wait before a partition that failed is looked at again: doubled each time.
+const FIRST_BREAK: Duration = Duration::from_millis(100);
+const LONGEST_BREAK: Duration = Duration::from_secs(5);
+
+/// What readers need.
+pub(crate) struct Env {
+    pub(crate) link: Arc<Link>,
+    pub(crate) resolver: Resolver,
+    pub(crate) config: ClientConfig,
+    pub(crate) runtime: Handle,
+}
+
+/// Where a partition is to be read from.
+#[derive(Debug)]
+pub(crate) struct Spot {
+    pub(crate) key: Key,
+    /// The first offset to hand over; 0 is the beginning, whatever is kept of it.
+    pub(crate) from: i64,
+    /// The record before that, to be compared before the subscription is ready.
+    pub(crate) check: Option<Check>,
+}
+
+/// Where a reader is told what to do.
+#[derive(Default)]
+pub(crate) struct Desk {
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Inbox {
+    commands: Vec<Command>,
+    nonempty: Vec<u64>,
+    room: bool,
+    sweep: bool,
+    stop: bool,
+}
+
+enum Command {
+    Attach(Arc<Reading>, Vec<Spot>),
+    Revive(u64, Bounds),
+    Suspect(ByteString),
+}
+
+impl Desk {
+    fn tell(&self, change: impl FnOnce(&mut Inbox)) {
+        change(&mut self.inbox.lock());
+        self.wake.notify_one();
+    }
+    /// Reads these partitions for this subscription too.
+    pub(crate) fn attach(&self, reading: &Arc<Reading>, spots: Vec<Spot>) {
+        self.tell(|inbox| inbox.commands.push(Command::Attach(reading.clone(), spots)));
+    }
+    /// The topic seems to be gone.
+    pub(crate) fn suspect(&self, topic: ByteString) {
+        self.tell(|inbox| inbox.commands.push(Command::Suspect(topic)));
+    }
+    /// Some subscription is over.
+    pub(crate) fn sweep(&self) {
+        self.tell(|inbox| inbox.sweep = true);
+    }
+    /// Some full sink has room again.
+    pub(crate) fn room(&self) {
+        self.tell(|inbox| inbox.room = true);
+    }
+    /// Ends the reader.
+    pub(crate) fn stop(&self) {
+        self.tell(|inbox| inbox.stop = true);
+    }
+    fn take(&self, wait: Option<Duration>) -> Inbox {
+        let mut inbox = self.inbox.lock();
+        if let Some(wait) = wait {
+            let until = Instant::now() + wait;
+            let idle = |inbox: &mut Inbox| {
+                inbox.commands.is_empty() && inbox.nonempty.is_empty() && !inbox.room && !inbox.sweep && !inbox.stop
+            };
+            while idle(&mut inbox) && !self.wake.wait_until(&mut inbox, until).timed_out() {}
+        }
+        std::mem::take(&mut inbox)
+    }
+}
+
+/// Starts the reader that all live subscriptions share.
+pub(crate) fn share(env: Arc<Env>, consumer: Arc<Consumer>) -> std::io::Result<Arc<Desk>> {
+    let desk = Arc::<Desk>::default();
+    let reader = Reader::new(env, desk.clone(), consumer, None);
+    std::thread::Builder::new().name("kafka-read".into()).spawn(move || reader.run())?;
+    Ok(desk)
+}
+
+/// Starts a reader for one subscription alone, and moves it there. `place` is kept until it ends.
+pub(crate) fn alone(env: &Arc<Env>, reading: &Arc<Reading>, spots: Vec<Spot>, place: Option<OwnedSemaphorePermit>) {
+    let desk = Arc::<Desk>::default();
+    desk.attach(reading, spots);
+    let (env, reader_desk, owner) = (env.clone(), desk.clone(), reading.clone());
+    reading.move_to(desk);
+    let body = move || {
+        let _place = place;
+        match env.config.create_with_context::<_, Consumer>(Listening(env.link.clone())) {
+            Ok(consumer) => Reader::new(env, reader_desk, Arc::new(consumer), Some(owner)).run(),
+            Err(error) => {
+                tracing::error!(connector = %env.link.name, %error, "no Kafka consumer could be made");
+                owner.fail(connector::SubscribeError::Closed);
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("kafka-read-one".into()).spawn(body) {
+        tracing::error!(%error, "no thread for a Kafka consumer could be made");
+        reading.fail(connector::SubscribeError::Closed);
+    }
+}
+
+struct Reader {
+    env: Arc<Env>,
+    desk: Arc<Desk>,
+    consumer: Arc<Consumer>,
+    /// The only subscription, where this reader is not shared.
+    owner: Option<Arc<Reading>>,
+    parts: HashMap<u64, Part>,
+    index: HashMap<Key, u64>,
+    next_slot: u64,
+    /// Partitions that have more than their turn allowed.
+    again: VecDeque<u64>,
+    /// Partitions with a record that a full subscription still has to get.
+    held: HashSet<u64>,
+    /// Subscriptions that were full, and since when.
+    full: Vec<(Arc<Reading>, Instant)>,
+}
+
+impl Reader {
+    fn new(env: Arc<Env>, desk: Arc<Desk>, consumer: Arc<Consumer>, owner: Option<Arc<Reading>>) -> Self {
+        Reader {
+            env,
+            desk,
+            consumer,
+            owner,
+            parts: HashMap::new(),
+            index: HashMap::new(),
+            next_slot: 0,
+            again: VecDeque::new(),
+            held: HashSet::new(),
+            full: Vec::new(),
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let wait = match (self.again.is_empty(), self.full.is_empty()) {
+                (false, _) => None,
+                (true, false) if self.owner.is_none() => Some(HOLD_UP / 2),
+                (true, _) => Some(IDLE),
+            };
+            let inbox = self.desk.take(wait);
+            if inbox.stop || self.owner.as_ref().is_some_and(|owner| owner.is_over()) {
+                break;
+            }
+            for command in inbox.commands {
+                match command {
+                    Command::Attach(reading, spots) => self.attach(&reading, spots),
+                    Command::Revive(slot, bounds) => self.revive(slot, bounds),
+                    Command::Suspect(topic) => self.suspect(&topic),
+                }
+            }
+            if inbox.sweep {
+                self.let_go(|reading| reading.is_over());
+            }
+            // Serves logs and errors, which go to the contexts; records come by the partitions' own queues.
+            while self.consumer.poll(Duration::ZERO).is_some() {}
+            if inbox.room {
+                self.again.extend(self.held.iter().copied());
+            }
+            let turns: Vec<u64> = self.again.drain(..).chain(inbox.nonempty).collect();
+            for slot in turns {
+                self.turn(slot);
+            }
+            self.relieve();
+        }
+        // Ends the subscriptions; then the consumer closes, on this thread.
+        for part in self.parts.values() {
+            part.cursors.iter().for_each(|cursor| cursor.reading.over.cancel());
+        }
+    }
+
+    fn attach(&mut self, reading: &Arc<Reading>, spots: Vec<Spot>) {
+        if reading.is_over() {
+            return;
+        }
+        let mut fresh = Vec::new();
+        for spot in spots {
+            match self.index.get(&spot.key).copied() {
+                None => {
+                    let slot = self.next_slot;
+                    self.next_slot += 1;
+                    self.index.insert(spot.key.clone(), slot);
+                    let from = spot.check.map_or(spot.from, |check| check.offset);
+                    let mut part = Part::new(spot.key, spot.check);
+                    part.add(reading, spot.from);
+                    self.parts.insert(slot, part);
+                    fresh.push((slot, from));
+                }
+                Some(slot) => {
+                    let Some(part) = self.parts.get_mut(&slot) else { continue };
+                    part.add(reading, spot.from);
+                    if part.reads_from().is_some_and(|next| spot.from < next) {
+                        self.read_from(slot, spot.from);
+                    }
+                }
+            }
+        }
+        self.assign(&fresh);
+    }
+
+    /// Begins to read partitions that are not being read.
+    fn assign(&mut self, slots: &[(u64, i64)]) {
+        let mut list = TopicPartitionList::with_capacity(slots.len());
+        for &(slot, from) in slots {
+            let Some(part) = self.parts.get_mut(&slot) else { continue };
+            // The queue is split off before the partition is assigned: no record can then come by the common one.
+            let Some(mut queue) = self.consumer.split_partition_queue(&part.key.0, part.key.1) else { continue };
+            let desk = self.desk.clone();
+            // Called with the queue's lock held: it only leaves a note.
+            queue.set_nonempty_callback(move || desk.tell(|inbox| inbox.nonempty.push(slot)));
+            part.begin(queue, from);
+            let offset = if from == 0 { Offset::Beginning } else { Offset::Offset(from) };
+            let _ = list.add_partition_offset(&part.key.0, part.key.1, offset);
+            self.again.push_back(slot);
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.incremental_assign(&list)
+        {
+            tracing::error!(connector = %self.env.link.name, %error, "Kafka partitions could not be assigned");
+            for &(slot, _) in slots {
+                self.give_up(slot, Code::Fail);
+            }
+        }
+    }
+
+    /// Stops reading a partition.
+    fn unassign(&mut self, slot: u64) {
+        self.held.remove(&slot);
+        let Some(part) = self.parts.get_mut(&slot) else { return };
+        if part.end() {
+            let mut list = TopicPartitionList::with_capacity(1);
+            list.add_partition(&part.key.0, part.key.1);
+            if let Err(error) = self.consumer.incremental_unassign(&list) {
+                tracing::debug!(connector = %self.env.link.name, %error, "a Kafka partition was not assigned");
+            }
+        }
+    }
+
+    fn read_from(&mut self, slot: u64, from: i64) {
+        self.unassign(slot);
+        self.assign(&[(slot, from)]);
+    }
+
+    /// Hands over what a partition has.
+    fn turn(&mut self, slot: u64) {
+        let single = self.parts.get(&slot).is_some_and(|part| self.env.link.topics().single(&part.key.0));
+        for _ in 0..TURN {
+            let Some(part) = self.parts.get_mut(&slot) else { return };
+            match part.advance(single) {
+                Progress::Nothing => return,
+                Progress::Passed => {
+                    self.held.remove(&slot);
+                }
+                Progress::Full(readings) => {
+                    self.held.insert(slot);
+                    for reading in readings {
+                        reading.tell_of_room(&self.desk, &self.env.runtime);
+                        if !self.full.iter().any(|(known, _)| Arc::ptr_eq(known, &reading)) {
+                            self.full.push((reading, Instant::now()));
+                        }
+                    }
+                    return;
+                }
+                Progress::MadeAnew => {
+                    let topic = &part.key.0;
+                    tracing::warn!(connector = %self.env.link.name, %topic, partition = part.key.1,
+                        "the topic was made anew: reading it from its beginning");
+                    part.start_over();
+                    return self.read_from(slot, 0);
+                }
+                Progress::Ended => return self.let_go(|reading| reading.is_over()),
+                Progress::Failed(code) => return self.give_up(slot, code),
+            }
+        }
+        self.again.push_back(slot);
+    }
+
+    /// Gives a partition up, and looks at it anew after a while.
+    fn give_up(&mut self, slot: u64, code: Code) {
+        self.unassign(slot);
+        let Some(part) = self.parts.get_mut(&slot) else { return };
+        let (key, time) = (part.key.clone(), part.last.map(|(_, time)| time));
+        let pause = FIRST_BREAK.saturating_mul(1 << part.failures.min(10)).min(LONGEST_BREAK);
+        part.failures += 1;
+        let alive = Arc::downgrade(&part.alive);
+        tracing::debug!(connector = %self.env.link.name, topic = %key.0, partition = key.1, ?code, "looking at a Kafka partition anew");
+        if code == Code::TopicAuthorizationFailed {
+            self.env.link.trouble(&key.0, Some(not_allowed(&key.0)));
+        }
+        let (env, desk) = (Arc::downgrade(&self.env), Arc::downgrade(&self.desk));
+        self.env.runtime.spawn(look_again(env, desk, alive, slot, key, time, pause));
+    }
+
+    /// Reads a partition again that had been given up.
+    fn revive(&mut self, slot: u64, bounds: Bounds) {
+        let Some(part) = self.parts.get_mut(&slot) else { return };
+        if part.reads_from().is_some() {
+            return;
+        }
+        self.env.link.trouble(&part.key.0, None);
+        let from = part.resume(bounds, &self.env.link.name);
+        self.assign(&[(slot, from)]);
+    }
+
+    fn suspect(&mut self, topic: &ByteString) {
+        let of_topic = |(_, part): &(&u64, &Part)| part.key.0 == *topic && part.reads_from().is_some();
+        let slots: Vec<u64> = self.parts.iter().filter(of_topic).map(|(slot, _)| *slot).collect();
+        for slot in slots {
+            self.give_up(slot, Code::UnknownTopic);
+        }
+    }
+
+    /// Forgets subscriptions, and partitions that nobody reads any more.
+    fn let_go(&mut self, gone: impl Fn(&Arc<Reading>) -> bool) {
+        let mut unread = Vec::new();
+        for (slot, part) in &mut self.parts {
+            part.cursors.retain(|cursor| !gone(&cursor.reading));
+            if part.cursors.is_empty() {
+                unread.push(*slot);
+            }
+        }
+        for slot in unread {
+            self.unassign(slot);
+            if let Some(part) = self.parts.remove(&slot) {
+                self.index.remove(&part.key);
+            }
+        }
+        self.full.retain(|(reading, _)| !gone(reading));
+        // What the others still wait for behind it can go on.
+        self.again.extend(self.held.iter().copied());
+    }
+
+    /// Moves subscriptions that hold up others to readers of their own.
+    fn relieve(&mut self) {
+        self.full.retain(|(reading, _)| reading.sink.capacity() * 2 < reading.sink.max_capacity());
+        if self.owner.is_some() {
+            return;
+        }
+        let late: Vec<_> =
+            self.full.iter().filter(|(_, since)| since.elapsed() >= HOLD_UP).map(|(r, _)| r.clone()).collect();
+        for reading in late {
+            let reads = |part: &Part| part.cursors.iter().any(|cursor| Arc::ptr_eq(&cursor.reading, &reading));
+            if !self.parts.values().any(|part| part.cursors.len() > 1 && reads(part)) {
+                continue;
+            }
+            tracing::info!(connector = %self.env.link.name, "a slow subscription gets a Kafka consumer of its own");
+            let spots = self.parts.values().flat_map(|part| part.spots_of(&reading)).collect();
+            self.let_go(|other| Arc::ptr_eq(other, &reading));
+            alone(&self.env, &reading, spots, None);
+        }
+    }
+}
+
+pub(crate) fn not_allowed(topic: &str) -> String {
+    format!("Kafka does not let us read topic {topic}: allow Read and Describe on it")
+}
+
+/// Waits until a partition is there, and asks what it holds.
+async fn look_again(
+    env: Weak<Env>,
+    desk: Weak<Desk>,
+    alive: Weak<()>,
+    slot: u64,
+    key: Key,
+    time: Option<i64>,
+    mut pause: Duration,
+) {
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_BREAK);
+        let (Some(env), true) = (env.upgrade(), alive.strong_count() > 0) else { return };
+        if env.link.topics().partitions(&key.0).is_none_or(|count| count <= key.1) {
+            env.link.refresh();
+            let mut catalogs = env.link.catalog();
+            drop(env);
+            // A deleted topic may never come back: look up now and then whether anybody still wants it.
+            let there = catalogs.wait_for(|catalog| catalog.partitions(&key.0).is_some_and(|count| count > key.1));
+            let _ = tokio::time::timeout(LONGEST_BREAK, there).await;
+            continue;
+        }
+        match env.resolver.bounds(&key, time).await {
+            Ok(bounds) => {
+                if let Some(desk) = desk.upgrade() {
+                    desk.tell(|inbox| inbox.commands.push(Command::Revive(slot, bounds)));
+                }
+                return;
+            }
+            Err(Code::TopicAuthorizationFailed) => env.link.trouble(&key.0, Some(not_allowed(&key.0))),
+            Err(code) => {
+                tracing::debug!(topic = %key.0, partition = key.1, ?code, "a Kafka partition is not there yet")
+            }
+        }
+    }
+}
+
+/// The code of an error that came by a partition's queue.
+pub(crate) fn code_of(error: &KafkaError) -> Code {
+    error.rdkafka_error_code().unwrap_or(Code::Fail)
+}

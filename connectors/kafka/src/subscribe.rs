@@ -1,0 +1,328 @@
+//! Subscribing: a task per subscription that finds where to begin, then follows the catalog for topics and partitions
+//! that appear.
+//!
+//! A live subscription begins at the end that each partition has when it is asked. Where the cluster could not be asked at
+//! once, it begins at the first record that is not older than the call, by the records' own times.
+
+use crate::catalog::Catalog;
+use crate::part::Check;
+use crate::position::{self, Place};
+use crate::reader::{self, Desk, Env, Spot, not_allowed};
+use crate::reading::Reading;
+use crate::resolve::{Key, Point};
+use crate::topic::SYNTAX;
+use bytestring::ByteString;
+use connector::{Inbound, Start, SubscribeError, Subscription, TopicFilter};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How many consumers there may be besides the shared one; further subscriptions that need one wait for a place.
+const OWN_READERS: usize = 64;
+/// How long to wait before a question that failed is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// After how many rounds to begin with the partitions that answer, and leave the others for later.
+const ROUNDS: u32 = 3;
+
+/// What subscriptions of one connector share.
+pub(crate) struct Subscriptions {
+    env: Arc<Env>,
+    shared: Arc<Desk>,
+    places: Arc<Semaphore>,
+    closed: CancellationToken,
+}
+
+/// The call of `subscribe`.
+struct Call {
+    filter: TopicFilter,
+    start: Start,
+    at: Instant,
+    /// Milliseconds since 1970.
+    time: i64,
+    /// The cluster answered at that moment.
+    up: bool,
+}
+
+impl Subscriptions {
+    pub(crate) fn new(env: Arc<Env>, shared: Arc<Desk>) -> Self {
+        let (places, closed) = (Arc::new(Semaphore::new(OWN_READERS)), CancellationToken::new());
+        Subscriptions { env, shared, places, closed }
+    }
+
+    pub(crate) fn subscribe(
+        &self,
+        filter: TopicFilter,
+        start: Start,
+        sink: mpsc::Sender<Inbound>,
+    ) -> Result<Subscription, SubscribeError> {
+        if self.closed.is_cancelled() {
+            return Err(SubscribeError::Closed);
+        }
+        if let Start::After(position) = &start {
+            position::parse(position)?;
+            if filter.as_exact(&SYNTAX).is_none() {
+                let why = "a Kafka position belongs to one topic, and the subscription is to a family of topics";
+                return Err(SubscribeError::PositionInvalid(why.into()));
+            }
+        }
+        let (ready_sender, ready) = oneshot::channel();
+        let over = self.closed.child_token();
+        let reading = Reading::new(sink, ready_sender, over.clone());
+        let call = Call { filter, start, at: Instant::now(), time: millis(SystemTime::now()), up: self.env.link.up() };
+        let follower = Follower {
+            env: self.env.clone(),
+            shared: self.shared.clone(),
+            places: self.places.clone(),
+            reading,
+            call,
+            known: HashMap::new(),
+            suspected: HashSet::new(),
+            pending: Vec::new(),
+        };
+        self.env.runtime.spawn(follower.run());
+        let guard: DropGuard = over.drop_guard();
+        Ok(Subscription::new(ready, guard))
+    }
+
+    /// Ends all.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+        self.shared.stop();
+    }
+}
+
+impl Drop for Subscriptions {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn millis(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+struct Follower {
+    env: Arc<Env>,
+    shared: Arc<Desk>,
+    places: Arc<Semaphore>,
+    reading: Arc<Reading>,
+    call: Call,
+    /// Topics that fit, with how many of their partitions are being read.
+    known: HashMap<ByteString, i32>,
+    /// Those of them that the catalog does not hold any more.
+    suspected: HashSet<ByteString>,
+    /// Partitions that were there at the call, and whose offsets could not be told yet.
+    pending: Vec<Key>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let reading = self.reading.clone();
+        tokio::select! {
+            () = reading.over.cancelled() => {}
+            () = reading.sink.closed() => {}
+            result = Box::pin(self.follow()) => {
+                if let Err(error) = result {
+                    reading.fail(error);
+                }
+            }
+        }
+        reading.end();
+    }
+
+    async fn follow(&mut self) -> Result<(), SubscribeError> {
+        let mut catalogs = self.env.link.catalog();
+        let catalog = self.first_catalog().await?;
+        let present = self.take_new(&catalog);
+        let spots = self.first_spots(&catalog, present).await?;
+        let checked = spots.iter().any(|spot| spot.check.is_some());
+        if self.call.start == Start::Live {
+            self.reading.move_to(self.shared.clone());
+            self.shared.attach(&self.reading, spots);
+        } else {
+            let place = self.places.clone().acquire_owned().await.map_err(|_| SubscribeError::Closed)?;
+            reader::alone(&self.env, &self.reading, spots, Some(place));
+        }
+        if !checked {
+            self.reading.ready(Ok(()));
+        }
+        loop {
+            let catalog = catalogs.borrow_and_update().clone();
+            self.keep_up(&catalog).await;
+            catalogs.changed().await.map_err(|_| SubscribeError::Closed)?;
+        }
+    }
+
+    /// A catalog that tells what was there at the call.
+    async fn first_catalog(&self) -> Result<Arc<Catalog>, SubscribeError> {
+        let link = &self.env.link;
+        let exact = self.call.filter.as_exact(&SYNTAX);
+        if let Some(topic) = &exact
+            && link.topics().partitions(topic).is_some()
+        {
+            return Ok(link.topics());
+        }
+        link.refresh();
+        let mut catalogs = link.catalog();
+        let fresh = catalogs.wait_for(|catalog| catalog.asked.is_some_and(|asked| asked >= self.call.at)).await;
+        fresh.map(|catalog| catalog.clone()).map_err(|_| SubscribeError::Closed)
+    }
+
+    /// The partitions that fit and were not known before.
+    fn take_new(&mut self, catalog: &Catalog) -> Vec<Key> {
+        let mut new = Vec::new();
+        let Follower { known, call, .. } = self;
+        for (topic, count) in catalog.topics().filter(|(topic, _)| call.filter.matches(topic, &SYNTAX)) {
+            let before = known.get(topic).copied().unwrap_or(0);
+            if count > before {
+                new.extend((before..count).map(|partition| (topic.clone(), partition)));
+                known.insert(topic.clone(), count);
+            }
+        }
+        new
+    }
+
+    async fn first_spots(&mut self, catalog: &Catalog, present: Vec<Key>) -> Result<Vec<Spot>, SubscribeError> {
+        let point = match &self.call.start {
+            Start::Earliest => return Ok(present.into_iter().map(|key| spot(key, 0)).collect()),
+            Start::Live if self.call.up => Point::End,
+            Start::Live => Point::Time(self.call.time),
+            Start::At(time) => Point::Time(millis(*time)),
+            Start::After(position) => {
+                let place = position::parse(position)?;
+                return self.after(place, catalog, present).await;
+            }
+        };
+        self.resolve(present, point).await
+    }
+
+    async fn after(
+        &mut self,
+        place: Place,
+        catalog: &Catalog,
+        mut keys: Vec<Key>,
+    ) -> Result<Vec<Spot>, SubscribeError> {
+        let gone = SubscribeError::PositionGone { first: None, last: None };
+        let Some((topic, _)) = keys.first().cloned() else { return Err(gone) };
+        match place {
+            Place::Number(_) if !catalog.single(&topic) => Err(SubscribeError::PositionInvalid(format!(
+                "topic {topic} has several partitions, and a number tells none of them"
+            ))),
+            Place::Number(number) => {
+                let key = (topic, 0);
+                let (low, high) = self.bounds(&key).await?;
+                if !(low..=high).contains(&number) {
+                    let number = |offset| Some(position::of(true, 0, offset, None));
+                    let (first, last) = (number(low), number((high - 1).max(low)));
+                    return Err(SubscribeError::PositionGone { first, last });
+                }
+                Ok(vec![spot(key, number)])
+            }
+            Place::Record { partition, offset, timestamp } => {
+                let key = (topic, partition);
+                if !keys.contains(&key) {
+                    let why = format!("topic {} has no partition {partition}", key.0);
+                    return Err(SubscribeError::PositionInvalid(why));
+                }
+                let (low, high) = self.bounds(&key).await?;
+                // The record before the oldest may be gone: what follows it is all there.
+                if !(low - 1..high).contains(&offset) {
+                    return Err(gone);
+                }
+                let check = (offset >= low).then_some(Check { offset, timestamp, begin: true });
+                keys.retain(|other| *other != key);
+                let mut spots = self.resolve(keys, Point::Time(timestamp)).await?;
+                spots.push(Spot { key, from: offset + 1, check });
+                Ok(spots)
+            }
+        }
+    }
+
+    async fn bounds(&self, key: &Key) -> Result<(i64, i64), SubscribeError> {
+        loop {
+            match self.env.resolver.bounds(key, None).await {
+                Ok(bounds) => return Ok((bounds.low, bounds.high)),
+                Err(Code::TopicAuthorizationFailed) => return Err(SubscribeError::Denied(not_allowed(&key.0))),
+                Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    /// The offsets to begin at. Partitions that do not tell while others do are left for later.
+    async fn resolve(&mut self, mut keys: Vec<Key>, mut point: Point) -> Result<Vec<Spot>, SubscribeError> {
+        let mut spots = Vec::new();
+        for round in 1.. {
+            let mut failed = Vec::new();
+            for (key, offset) in self.env.resolver.offsets(std::mem::take(&mut keys), point).await {
+                match offset {
+                    Ok(offset) => spots.push(spot(key, offset)),
+                    Err(Code::TopicAuthorizationFailed) if self.call.filter.as_exact(&SYNTAX).is_some() => {
+                        return Err(SubscribeError::Denied(not_allowed(&key.0)));
+                    }
+                    Err(code) => {
+                        if code == Code::TopicAuthorizationFailed {
+                            self.env.link.trouble(&key.0, Some(not_allowed(&key.0)));
+                        }
+                        failed.push(key);
+                    }
+                }
+            }
+            if failed.is_empty() {
+                break;
+            }
+            if point == Point::End {
+                point = Point::Time(self.call.time);
+            }
+            if round >= ROUNDS && self.env.link.up() {
+                self.pending = failed;
+                break;
+            }
+            keys = failed;
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+        Ok(spots)
+    }
+
+    /// Reads what is new, from its beginning, and what could not be begun before.
+    async fn keep_up(&mut self, catalog: &Catalog) {
+        let mut spots: Vec<Spot> = self.take_new(catalog).into_iter().map(|key| spot(key, 0)).collect();
+        if !self.pending.is_empty() {
+            let time = match &self.call.start {
+                Start::At(time) => millis(*time),
+                Start::After(position) => match position::parse(position) {
+                    Ok(Place::Record { timestamp, .. }) => timestamp,
+                    _ => self.call.time,
+                },
+                _ => self.call.time,
+            };
+            let pending = std::mem::take(&mut self.pending);
+            for (key, offset) in self.env.resolver.offsets(pending, Point::Time(time)).await {
+                match offset {
+                    Ok(offset) => {
+                        self.env.link.trouble(&key.0, None);
+                        spots.push(spot(key, offset));
+                    }
+                    Err(_) => self.pending.push(key),
+                }
+            }
+        }
+        let Some(home) = self.reading.home() else { return };
+        if !spots.is_empty() {
+            home.attach(&self.reading, spots);
+        }
+        for topic in self.known.keys() {
+            if catalog.partitions(topic).is_some() {
+                self.suspected.remove(topic);
+            } else if self.suspected.insert(topic.clone()) {
+                home.suspect(topic.clone());
+            }
+        }
+    }
+}
+
+fn spot(key: Key, from: i64) -> Spot {
+    Spot { key, from, check: None }
+}
