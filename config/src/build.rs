@@ -164,11 +164,13 @@ impl Builder<'_> {
         path.push("connector".to_owned());
         let finding = Finding::error(path, format!("there is no connector `{name}`"));
         let names: Vec<&str> = config.connectors.keys().map(String::as_str).collect();
-        self.findings.push(match (suggest::nearest(name, &names), names.is_empty()) {
-            (Some(near), _) => finding.with_help(format!("did you mean `{near}`?")),
-            (None, false) => finding.with_help(suggest::listing("there are", &names).unwrap_or_default()),
-            (None, true) => finding.with_help(format!("add it: `connectors: {{ {name}: {{ … }} }}`")),
-        });
+        let help = match (suggest::nearest(name, &names), &names[..]) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, []) => format!("add it: `connectors: {{ {name}: {{ … }} }}`"),
+            (None, [only]) => format!("the only connector is `{only}`"),
+            (None, names) => format!("there are {}", suggest::any_of(names, "and")),
+        };
+        self.findings.push(finding.with_help(help));
     }
 
     fn services(&mut self, config: &mut Config) -> Vec<Option<Box<dyn HandlerPlan>>> {

@@ -57,7 +57,7 @@ impl<'a> Check<'a> {
                 }
             }
             Val::Null { written } => self.nothing(node, *written, &shapes, view),
-            Val::Bool(..) | Val::Number(..) | Val::Text(_) | Val::Loose(_) => self.scalar(node, &shapes),
+            Val::Bool(..) | Val::Number(..) | Val::Text(_) | Val::Loose { .. } => self.scalar(node, &shapes),
         }
     }
 
@@ -243,7 +243,9 @@ impl<'a> Check<'a> {
                     inner.join(", ")
                 ))
             }
-            Val::Text(text) | Val::Loose(text) if wants_list => finding.with_help(format!("a list of one: `[{text}]`")),
+            Val::Text(text) | Val::Loose { text, .. } if wants_list => {
+                finding.with_help(format!("a list of one: `[{text}]`"))
+            }
             Val::Text(text) if matches!(text.as_str(), "yes" | "no" | "on" | "off") => {
                 finding.with_help("write `true` or `false`")
             }

@@ -39,7 +39,7 @@ impl Expansion<'_> {
             }
             Val::Text(value) if value.contains("${") => {
                 let value = self.scalar(value);
-                node.value = if is_plain(self.text, &node.at) { Val::Loose(value) } else { Val::Text(value) };
+                node.value = Val::Loose { text: value, plain: is_plain(self.text, &node.at) };
             }
             _ => {}
         }
@@ -114,8 +114,8 @@ mod tests {
         let mut node = parse(yaml, 0).expect("YAML");
         let findings = expand(&mut node, yaml, &env.into());
         let shown = match &node.entry("a").expect("a").node.value {
-            Val::Text(t) => format!("text {t}"),
-            Val::Loose(t) => format!("loose {t}"),
+            Val::Loose { text, plain: false } => format!("quoted {text}"),
+            Val::Loose { text, plain: true } => format!("plain {text}"),
             other => format!("{other:?}"),
         };
         (shown, findings.into_iter().map(|f| f.message).collect())
@@ -123,12 +123,12 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_by_value_or_default_and_a_doubled_dollar_escapes() {
-        assert_eq!(value("a: x-${HOST}:${PORT:80}"), ("loose x-db:80".into(), vec![]));
-        assert_eq!(value("a: \"${HOST}\""), ("text db".into(), vec![]));
-        assert_eq!(value("a: ${EMPTY:x}"), ("loose ".into(), vec![]));
-        assert_eq!(value("a: ${NONE:}"), ("loose ".into(), vec![]));
-        assert_eq!(value("a: ${URL:http://h:1/}"), ("loose http://h:1/".into(), vec![]));
-        assert_eq!(value("a: $${HOST} $$ $x"), ("loose ${HOST} $$ $x".into(), vec![]));
+        assert_eq!(value("a: x-${HOST}:${PORT:80}"), ("plain x-db:80".into(), vec![]));
+        assert_eq!(value("a: \"${HOST}\""), ("quoted db".into(), vec![]));
+        assert_eq!(value("a: ${EMPTY:x}"), ("plain ".into(), vec![]));
+        assert_eq!(value("a: ${NONE:}"), ("plain ".into(), vec![]));
+        assert_eq!(value("a: ${URL:http://h:1/}"), ("plain http://h:1/".into(), vec![]));
+        assert_eq!(value("a: $${HOST} $$ $x"), ("plain ${HOST} $$ $x".into(), vec![]));
         assert_eq!(value("a: {id}").1, Vec::<String>::new());
     }
 

@@ -111,7 +111,7 @@ fn value(node: &Node) -> Value {
             (None, Some(n)) => Value::from(n),
             (None, None) => Value::from(text.as_str()),
         },
-        Val::Text(text) | Val::Loose(text) => Value::from(text.as_str()),
+        Val::Text(text) | Val::Loose { text, .. } => Value::from(text.as_str()),
         Val::List(items) => Value::Array(Tag::Default, items.iter().map(value).collect()),
         Val::Map(_) => Value::Dict(Tag::Default, dict(node)),
     }

@@ -139,7 +139,7 @@ fn leaf(value: &str, at: At, view: Option<View<'_>>) -> Node {
             return node;
         }
     }
-    Node { at, value: Val::Loose(value.to_owned()) }
+    Node { at, value: Val::Loose { text: value.to_owned(), plain: true } }
 }
 
 fn place(node: &mut Node, at: At) {

@@ -17,8 +17,8 @@ key back. A key that is unknown, written twice or of the wrong type is an error 
 
 - **Durations** are written as `500ms`, `20s`, `5m`, `24h` or `7d`; **sizes** as `512B`, `64KiB`, `8MiB` or `1GiB`.
 - **Variables**: `${NAME}` in a value is the environment variable of that name, `${NAME:default}` has a default for when
-  it is not set, and `$${` is a literal `${`. The value takes the type that its key wants; in quotes it is text where any
-  type would do.
+  it is not set, and `$${` is a literal `${`. The value takes the type that its key wants, quoted or not; inside braces
+  and brackets YAML wants the quotes: `{ node: \"${NAME}\" }`.
 - **Environment**: every key outside a list can be set by a variable that begins with `BAYEUX_GATEWAY__` and joins the
   keys with two underscores, in capitals and with `_` for every other sign: `BAYEUX_GATEWAY__SERVER__LISTEN=0.0.0.0:8080`,
   `BAYEUX_GATEWAY__CONNECTORS__ORDERS__KAFKA__BROKERS='[kafka:9092]'`. It wins over the files. A whole list is written as

@@ -164,8 +164,8 @@ impl Sources {
     fn place(&self, at: At) -> Option<Place> {
         let (origin, source) = self.0.get(at.layer)?;
         let span = at.span?;
-        let line_start = source[..span.start].rfind('\n').map_or(0, |i| i + 1);
-        let text = source[line_start..].lines().next().unwrap_or_default().to_owned();
+        let line_start = source[..span.start].rfind(['\n', '\r']).map_or(0, |i| i + 1);
+        let text = source[line_start..].split(['\n', '\r']).next().unwrap_or_default().to_owned();
         Some(Place {
             origin: origin.clone(),
             line: span.line,
@@ -199,7 +199,7 @@ impl SourceCode for Place {
         let (start, len, column) = if context == 0 {
             (self.start, self.len, self.column - 1)
         } else {
-            let start = self.source[..self.start].rfind('\n').map_or(0, |i| i + 1);
+            let start = self.source[..self.start].rfind(['\n', '\r']).map_or(0, |i| i + 1);
             (start, self.text.len().max(self.start + self.len - start), 0)
         };
         let end = (start + len).min(self.source.len());

@@ -20,7 +20,7 @@ pub(crate) fn typed(node: &Node, text: bool, integer: bool, number: bool, boolea
             }
         }
         Val::Text(t) => text.then(|| t.as_str().into()),
-        Val::Loose(t) => {
+        Val::Loose { text: t, .. } => {
             let trimmed = t.trim();
             let whole =
                 || trimmed.parse::<i64>().map(Number::from).or_else(|_| trimmed.parse::<u64>().map(Number::from));
@@ -68,7 +68,8 @@ pub(crate) fn untyped(node: &Node) -> Value {
         Val::Bool(b, _) => (*b).into(),
         Val::Number(n, _) => Value::Number(n.clone()),
         Val::Text(text) => text.as_str().into(),
-        Val::Loose(text) => match tree::parse(text, 0).map(|n| n.value) {
+        Val::Loose { text, plain: false } => text.as_str().into(),
+        Val::Loose { text, plain: true } => match tree::parse(text, 0).map(|n| n.value) {
             Ok(Val::Bool(b, _)) => b.into(),
             Ok(Val::Number(n, _)) => Value::Number(n),
             _ => text.as_str().into(),
@@ -80,7 +81,7 @@ pub(crate) fn untyped(node: &Node) -> Value {
 
 pub(crate) fn written(node: &Node) -> &str {
     match &node.value {
-        Val::Text(text) | Val::Loose(text) | Val::Bool(_, text) | Val::Number(_, text) => text,
+        Val::Text(text) | Val::Loose { text, .. } | Val::Bool(_, text) | Val::Number(_, text) => text,
         Val::Null { .. } => "null",
         Val::List(_) => "a list",
         Val::Map(_) => "a map",

@@ -7,7 +7,10 @@ pub(crate) fn nearest<'a>(given: &str, possible: &[&'a str]) -> Option<&'a str> 
     possible
         .iter()
         .map(|&name| (strsim::damerau_levenshtein(&bare, &self::bare(name)), name))
-        .filter(|&(distance, name)| distance <= (name.chars().count().max(given.chars().count()) / 3).clamp(1, 4))
+        .filter(|&(distance, name)| {
+            let longest = name.chars().count().max(given.chars().count());
+            distance < longest && distance <= (longest / 3).clamp(1, 4)
+        })
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
 }
@@ -55,5 +58,6 @@ mod tests {
         assert_eq!(nearest("TLS", &keys), Some("tls"));
         assert_eq!(nearest("port", &keys), None);
         assert_eq!(nearest("", &keys), None);
+        assert_eq!(nearest("b", &["a"]), None);
     }
 }

@@ -25,7 +25,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     (
         "while scanning an anchor or alias",
         "a value that begins with `*` or `&` must be quoted",
-        "YAML takes it for a reference otherwise: write `\"*\"`",
+        "YAML takes it for a reference otherwise: write `\"*…\"`",
     ),
     (
         "multiple YAML documents",
@@ -52,6 +52,12 @@ pub(crate) fn explain(error: SyntaxError, text: &str) -> Placed {
         Some((_, ours, help)) => Finding::error([""; 0], *ours).with_help(*help),
         None => Finding::error([""; 0], format!("not YAML: {message}")),
     };
+    let line = at.span.map_or("", |span| line_of(text, span.start));
+    let finding = if finding.message.ends_with("above is not closed") && line.contains("${") {
+        finding.with_help("inside braces and brackets a variable must be quoted: `\"${NAME}\"`")
+    } else {
+        finding
+    };
     // The parser stands behind the tab.
     if let (Some(span), true) = (&mut at.span, message.contains("tabs disallowed"))
         && span.column > 1
@@ -61,4 +67,9 @@ pub(crate) fn explain(error: SyntaxError, text: &str) -> Placed {
         span.column -= 1;
     }
     Placed { finding, at: Some(at) }
+}
+
+fn line_of(text: &str, at: usize) -> &str {
+    let start = text[..at].rfind('\n').map_or(0, |i| i + 1);
+    text[start..].lines().next().unwrap_or_default()
 }

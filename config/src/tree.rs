@@ -41,8 +41,12 @@ pub(crate) enum Val {
     /// With the text as written, for keys that want text.
     Number(Number, String),
     Text(String),
-    /// Text from the environment: it takes the type that its key wants.
-    Loose(String),
+    /// Text from the environment: it takes the type that its key wants. `plain`: written without quotes, so that it
+    /// need not be text where any type would do.
+    Loose {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<Entry>),
 }

@@ -1,4 +1,8 @@
 //! The loader against kinds made up for the purpose.
 
+mod anything;
+mod bad;
+mod good;
 mod kinds;
-mod look;
+mod outside;
+mod shape;
