@@ -284,11 +284,12 @@ services:
         for reply in hung {
             let reply = answer(reply).await;
             assert_eq!(reply.successful, Some(false), "{reply:?}");
-            assert!(format!("{reply:?}").contains("504"), "says that it took too long: {reply:?}");
+            assert!(reply.error().starts_with("504:/service/hang:"), "says that it took too long: {reply:?}");
+            assert_eq!(reply.value()["code"], 504, "for programs: {reply:?}");
         }
         let reply = client.call("/service/gone", "1").await;
         assert_eq!(reply.successful, Some(false), "{reply:?}");
-        assert!(format!("{reply:?}").contains("50"), "says that nobody is there: {reply:?}");
+        assert!(reply.error().starts_with("503:/service/gone:"), "says that nobody is there: {reply:?}");
     }
     honest.finish().await;
 }

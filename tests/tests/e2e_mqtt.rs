@@ -16,7 +16,7 @@ fn config(mqtt: &Broker, prefix: &str) -> String {
     format!(
         "
 connectors:
-  sensors: {{ mqtt: {{ url: \"{}\" }} }}
+  sensors: {{ mqtt: {{ url: \"{}\", client_id: {prefix} }} }}
 mappings:
   - {{ channel: \"/sensors/{{id}}\", connector: sensors, topic: \"{prefix}/{{id}}\", direction: both }}
 ",

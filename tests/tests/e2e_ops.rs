@@ -247,7 +247,7 @@ fn mosquitto_sub_sees_the_trace_as_a_user_property() {
     let gateway = Gateway::start(&format!(
         "
 connectors:
-  sensors: {{ mqtt: {{ url: \"{}\" }} }}
+  sensors: {{ mqtt: {{ url: \"{}\", client_id: {prefix} }} }}
 mappings:
   - {{ channel: \"/sensors/{{id}}\", connector: sensors, topic: \"{prefix}/{{id}}\", direction: both }}
 ",
