@@ -82,6 +82,8 @@ pub(super) struct Session {
     advice: Advice,
     /// Failures since the last connect that went well.
     failures: u32,
+    /// Whether a connect went well since the last handshake.
+    established: bool,
     lost: bool,
     leaving: bool,
 }
@@ -108,6 +110,7 @@ impl Session {
             next_id: 0,
             advice: Advice::default(),
             failures: 0,
+            established: false,
             lost: false,
             leaving: false,
         };
@@ -154,6 +157,10 @@ impl Session {
                 }
                 End::Handshake => {
                     self.client_id = None;
+                    // The server is there: if it had known this session before, a new one is worth trying at once.
+                    if std::mem::replace(&mut self.established, false) {
+                        self.failures = 0;
+                    }
                     self.pause().await
                 }
                 End::Lost(reason) => {
@@ -345,6 +352,7 @@ impl Session {
         }
         if well {
             self.failures = 0;
+            self.established = true;
             if std::mem::replace(&mut self.lost, false) {
                 let _ = self.events.send(Event::Back).await;
             }
