@@ -79,10 +79,10 @@ fn max_in_flight_size() -> ByteSize {
     ByteSize::from_mib(64)
 }
 fn max_buffered() -> u32 {
-    8192
+    65_536
 }
 fn max_buffered_size() -> ByteSize {
-    ByteSize::from_mib(16)
+    ByteSize::from_mib(32)
 }
 fn discover_every() -> Duration {
     Duration::from_secs(5)

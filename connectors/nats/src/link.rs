@@ -28,9 +28,10 @@ const PING_EVERY: Duration = Duration::from_millis(1200);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest pause between two attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How many messages the client holds per subscription. More than JetStream is asked for at once, and more than
-/// publishes wait for an answer, so that only core subscriptions can ever reach it.
-const SUBSCRIPTION_CAPACITY: usize = 8192;
+/// How many messages the client holds per subscription, until the subscription's task has its turn: one turn of the
+/// client can bring very many small ones. More than JetStream is asked for at once, and more than publishes wait for an
+/// answer, so that only core subscriptions can ever reach it.
+const SUBSCRIPTION_CAPACITY: usize = 65_536;
 
 /// The link at one moment.
 #[derive(Debug, Clone)]

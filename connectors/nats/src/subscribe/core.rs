@@ -110,5 +110,5 @@ impl Held {
 
 fn size_of_record(record: &Inbound) -> usize {
     let headers: usize = record.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
-    record.topic.len() + record.payload.as_ref().map_or(0, bytes::Bytes::len) + headers
+    size_of::<Inbound>() + record.topic.len() + record.payload.as_ref().map_or(0, bytes::Bytes::len) + headers
 }
