@@ -47,6 +47,12 @@ fn server(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(Finding::error(path, message).with_help(help));
         }
     }
+    for (key, file) in server.tls.iter().flat_map(|t| [("cert_file", &t.cert_file), ("key_file", &t.key_file)]) {
+        if let Err(error) = std::fs::File::open(file) {
+            let message = format!("cannot read {}: {error}", file.display());
+            findings.push(Finding::error(["server", "tls", key], message));
+        }
+    }
     if server.listen == config.admin.listen && server.listen.port() != 0 {
         let message = format!("`server.listen` and `admin.listen` are both {}", server.listen);
         findings.push(Finding::error(["admin", "listen"], message).with_help("give them different ports"));

@@ -180,12 +180,14 @@ fn kind(view: &View<'_>, key: &str) -> String {
         .iter()
         .flat_map(|shape| match shape {
             Shape::Object { properties: Some(_), .. } => vec!["keys below".to_owned()],
-            Shape::Object { rest: Rest::Each(each), .. } => vec![format!("map of {}", kind(each, ""))],
+            Shape::Object { rest: Rest::Each(each), .. } => {
+                vec![format!("map of {}", kind(each, key.trim_end_matches('s')))]
+            }
             Shape::Object { .. } => vec!["map".to_owned()],
             Shape::List(Some(item)) if matches!(item.shapes()[..], [Shape::Names(ref n)] if n.is_empty()) => {
                 vec!["empty list".to_owned()]
             }
-            Shape::List(Some(item)) => vec![format!("list of {}", kind(item, ""))],
+            Shape::List(Some(item)) => vec![format!("list of {}", kind(item, key.trim_end_matches('s')))],
             Shape::List(None) => vec!["list".to_owned()],
             Shape::Names(names) if names.is_empty() => vec!["nothing".to_owned()],
             Shape::Names(names) => names.iter().map(|n| format!("`{n}`")).collect(),

@@ -330,6 +330,10 @@ fn rules_that_need_more_than_one_key_are_checked() {
         ],
     );
     finds(
+        "server: { tls: { cert_file: /nonexistent.crt, key_file: /dev/null } }\n",
+        &[("1:29", "cannot read /nonexistent.crt: No such file", "")],
+    );
+    finds(
         "services:\n  - { channel: /quote, builtin: echo }\n",
         &[("2:16", "a service answers on channels below `/service/`, not on `/quote`", "for `mappings`")],
     );

@@ -6,7 +6,6 @@ use crate::{
     Source, Sources, Transport, UnmappedChannels, UnmappedServices, load,
 };
 use connector::{ByteSize, Duration};
-use std::path::Path;
 
 #[test]
 fn no_config_at_all_is_a_gateway_on_the_loopback_with_cometds_values() {
@@ -157,17 +156,25 @@ fn a_mistake_is_shown_in_the_file_that_made_it() {
 fn files_are_looked_for_beside_the_config_that_names_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("gateway.yaml");
-    std::fs::write(folder.path().join("secret"), "x").expect("written");
+    std::fs::create_dir(folder.path().join("tls")).expect("made");
+    for name in ["secret", "tls/a.crt", "a.key"] {
+        std::fs::write(folder.path().join(name), "x").expect("written");
+    }
+    let elsewhere = folder.path().join("a.key");
     std::fs::write(
         &config,
-        "server: { tls: { cert_file: tls/a.crt, key_file: /etc/a.key } }\nconnectors: { a: { ram: { password_file: \"${NAME:secret}\" } } }\n",
+        format!(
+            "server: {{ tls: {{ cert_file: tls/a.crt, key_file: {} }} }}\n\
+             connectors: {{ a: {{ ram: {{ password_file: \"${{NAME:secret}}\" }} }} }}\n",
+            elsewhere.display()
+        ),
     )
     .expect("written");
     let sources = Sources { files: vec![Source::File(config)], ..Sources::default() };
     let loaded = with_registry(|registry| load(&sources, registry)).expect("the file is found");
     let tls = loaded.config.server.tls.expect("tls");
     assert_eq!(tls.cert_file, folder.path().join("tls/a.crt"));
-    assert_eq!(tls.key_file, Path::new("/etc/a.key"));
+    assert_eq!(tls.key_file, elsewhere);
 }
 
 #[test]
