@@ -11,8 +11,11 @@ const CLIENT_GIVES_UP: Duration = Duration::from_secs(10);
 /// All that is wrong or doubtful in the sections of a config that are right by themselves.
 pub(crate) fn lint(config: &Config, is_broken: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !["server", "admin", "auth"].into_iter().any(&is_broken) {
+    if !["server", "admin"].into_iter().any(&is_broken) {
         server(config, &mut findings);
+    }
+    if !["server", "auth"].into_iter().any(&is_broken) {
+        auth(config, &mut findings);
     }
     if !is_broken("mappings") {
         mappings(config, &mut findings);
@@ -57,6 +60,10 @@ fn server(config: &Config, findings: &mut Vec<Finding>) {
         let message = format!("`server.listen` and `admin.listen` are both {}", server.listen);
         findings.push(Finding::error(["admin", "listen"], message).with_help("give them different ports"));
     }
+}
+
+fn auth(config: &Config, findings: &mut Vec<Finding>) {
+    let server = &config.server;
     match &config.auth {
         None if !server.listen.ip().is_loopback() => {
             let message = format!("whoever reaches {} may publish and subscribe to everything", server.listen);
