@@ -86,7 +86,7 @@ pub struct ConnectorKind {
 
 impl ConnectorKind {
     /// The line for a factory.
-    pub fn of<F: ConnectorFactory>() -> Self {
+    pub const fn of<F: ConnectorFactory>() -> Self {
         ConnectorKind {
             kind: F::KIND,
             schema: || schemars::schema_for!(F::Settings),
@@ -182,7 +182,7 @@ pub struct HandlerKind {
 
 impl HandlerKind {
     /// The line for a factory.
-    pub fn of<F: HandlerFactory>() -> Self {
+    pub const fn of<F: HandlerFactory>() -> Self {
         HandlerKind {
             kind: F::KIND,
             schema: || schemars::schema_for!(F::Settings),

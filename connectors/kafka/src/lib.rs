@@ -39,3 +39,8 @@ pub use crate::config::{CreateTopics, KafkaPlan, Settings};
 pub use crate::kafka::KafkaFactory;
 pub use crate::properties::PropertyValue;
 pub use crate::topic::SYNTAX;
+
+/// The version of the librdkafka that is built in, such as `2.12.1`.
+pub fn librdkafka_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}

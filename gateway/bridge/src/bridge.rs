@@ -103,6 +103,11 @@ impl Bridge {
         &self.table
     }
 
+    /// The connector of that name.
+    pub fn connector(&self, name: &str) -> Option<&Arc<dyn Connector>> {
+        self.connectors.get(name)
+    }
+
     /// The feeds by mapping; `None` where a mapping is ingest only.
     pub fn feeds(&self) -> &[Option<Arc<Feed>>] {
         &self.feeds

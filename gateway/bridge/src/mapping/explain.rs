@@ -189,7 +189,7 @@ impl fmt::Display for Explained {
             Way::Egress => "egress",
         };
         let taken = if self.taken { "takes it" } else { "no" };
-        write!(f, "{way} mapping {} {} ({}): {taken}: {}", self.mapping, self.pattern, self.connector, self.reason)?;
+        write!(f, "{way} mappings[{}] {} ({}): {taken}: {}", self.mapping, self.pattern, self.connector, self.reason)?;
         if let Some(channel) = &self.channel {
             write!(f, "\n  channel    {channel}")?;
         }

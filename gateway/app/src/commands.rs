@@ -1,0 +1,6 @@
+//! The commands that look at a config or at the build, each in its file.
+
+pub mod check;
+pub mod explain;
+pub mod schema;
+pub mod version;
