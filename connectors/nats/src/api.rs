@@ -87,7 +87,7 @@ pub(crate) struct StreamState {
 
 /// Where a consumer starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Origin {
     First,
     New,
     Sequence(u64),
@@ -189,7 +189,7 @@ impl Api {
     }
 
     /// Makes a consumer for this reader alone, which the server forgets by itself.
-    pub(crate) async fn make_consumer(&self, stream: &str, filter: &str, from: From) -> Result<Consumer, ApiError> {
+    pub(crate) async fn make_consumer(&self, stream: &str, filter: &str, from: Origin) -> Result<Consumer, ApiError> {
         let mut config = json!({
             "ack_policy": "none",
             "replay_policy": "instant",
@@ -199,10 +199,10 @@ impl Api {
             "mem_storage": true,
         });
         let (policy, start) = match from {
-            From::First => ("all", None),
-            From::New => ("new", None),
-            From::Sequence(sequence) => ("by_start_sequence", Some(("opt_start_seq", json!(sequence.max(1))))),
-            From::Time(time) => ("by_start_time", Some(("opt_start_time", json!(rfc3339(time)?)))),
+            Origin::First => ("all", None),
+            Origin::New => ("new", None),
+            Origin::Sequence(sequence) => ("by_start_sequence", Some(("opt_start_seq", json!(sequence.max(1))))),
+            Origin::Time(time) => ("by_start_time", Some(("opt_start_time", json!(rfc3339(time)?)))),
         };
         config["deliver_policy"] = json!(policy);
         if let Some((key, value)) = start {
@@ -254,7 +254,7 @@ impl Api {
     /// The server's clock minus ours, in nanoseconds, to within half a round trip. It is told by a consumer's birth.
     pub(crate) async fn clock_offset(&self, connection: &Connected, stream: &str) -> Result<i128, ApiError> {
         let before = unix_nanoseconds(SystemTime::now());
-        let consumer = self.make_consumer(stream, ">", From::New).await?;
+        let consumer = self.make_consumer(stream, ">", Origin::New).await?;
         let after = unix_nanoseconds(SystemTime::now());
         self.forget_consumer(connection, stream, &consumer.name);
         Ok(consumer.created.map_or(0, |created| created - i128::midpoint(before, after)))

@@ -4,34 +4,28 @@
 //! silently for later is not given to it: see [`Link::current`]. And a client that ends (a message that it cannot
 //! parse ends its task) is replaced by a new one.
 
+mod client;
+
 use crate::config::Plan;
 use crate::inbox::{Answer, Inbox, Question};
 use async_nats::client::traits::Publisher as _;
 use async_nats::connection::State;
 use async_nats::header::HeaderMap;
 use async_nats::message::OutboundMessage;
-use async_nats::{Client, ClientError, ConnectOptions, Event, Message, ServerError, StatusCode};
+use async_nats::{Client, ClientError, Event, Message, ServerError, StatusCode};
 use bytes::Bytes;
 use connector::HealthCell;
 use futures_util::StreamExt as _;
-use rand::Rng as _;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-/// A server that says nothing is given up after three pings without an answer: four times this.
-const PING_EVERY: Duration = Duration::from_millis(1200);
-/// How long one attempt to connect may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest pause between two attempts.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How many messages the client holds per subscription, until the subscription's task has its turn: one turn of the
-/// client can bring very many small ones. More than JetStream is asked for at once, and more than publishes wait for an
-/// answer, so that only core subscriptions can ever reach it.
-const SUBSCRIPTION_CAPACITY: usize = 65_536;
+/// How often the server's words are logged.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// The link at one moment.
 #[derive(Debug, Clone)]
@@ -92,6 +86,8 @@ struct Shared {
     dropped: AtomicU64,
     closed: CancellationToken,
     servers: String,
+    /// When the server's words were last logged, and how many were not since.
+    logged: Mutex<(Option<Instant>, u64)>,
 }
 
 /// The link; clones share it. It must be [`Link::close`]d.
@@ -118,8 +114,9 @@ impl Link {
             dropped: AtomicU64::new(0),
             closed: CancellationToken::new(),
             servers: servers.join(", "),
+            logged: Mutex::default(),
         }));
-        tokio::spawn(supervise(link.clone(), plan.clone(), name));
+        tokio::spawn(client::supervise(link.clone(), plan.clone(), name));
         link
     }
 
@@ -289,13 +286,10 @@ impl Link {
     pub(crate) fn reconcile(&self) {
         let moment = self.0.moment.borrow().clone();
         let Some(client) = &moment.client else { return };
-        let connected = client.connection_state() == State::Connected;
-        let connects = client.statistics().connects.load(Ordering::Relaxed);
-        if moment.connected && (!connected || connects != moment.connects) {
-            self.on_lost(moment.generation, "the connection was lost");
-        }
-        if connected && (!moment.connected || connects != moment.connects) {
-            self.on_connected(moment.generation);
+        match (moment.connected, client.connection_state() == State::Connected) {
+            (true, false) => self.on_lost(moment.generation, "the connection was lost"),
+            (_, true) => self.on_connected(moment.generation),
+            (false, false) => {}
         }
     }
 
@@ -322,16 +316,24 @@ impl Link {
     }
 
     fn on_connected(&self, generation: u64) {
-        self.0.moment.send_if_modified(|m| {
-            if m.generation != generation {
+        let mut missed = false;
+        let changed = self.0.moment.send_if_modified(|m| {
+            // The client is known to the link an instant after it is told to connect, so this is its first connection.
+            let connects = m.client.as_ref().map_or(1, |c| c.statistics().connects.load(Ordering::Relaxed));
+            if m.generation != generation || (m.connected && m.connects == connects) {
                 return false;
             }
+            missed = m.connected;
             m.connected = true;
+            m.connects = connects;
             m.inbox_denied = false;
             m.epoch += 1;
-            m.connects += 1;
             true
         });
+        if changed && missed {
+            // The end of the connection before was not told.
+            self.0.inbox.abandon();
+        }
     }
 
     fn on_lost(&self, generation: u64, reason: &str) {
@@ -361,7 +363,7 @@ impl Link {
 
     fn on_server_error(&self, generation: u64, text: &str) {
         let Some(refused) = refusal(text) else {
-            tracing::warn!(servers = self.0.servers, "NATS says: {text}");
+            self.log(text);
             return;
         };
         match &refused {
@@ -375,8 +377,22 @@ impl Link {
             }
             Refused::Subscribe(_) => {}
         }
-        tracing::warn!(servers = self.0.servers, "NATS says: {text}");
+        self.log(text);
         let _ = self.0.refused.send(refused);
+    }
+
+    /// Logs what the server says, at most once a second: it says the same for every publish that it denies.
+    fn log(&self, text: &str) {
+        let mut logged = self.0.logged.lock();
+        let now = Instant::now();
+        if logged.0.is_some_and(|last| now.duration_since(last) < LOG_EVERY) {
+            logged.1 += 1;
+            return;
+        }
+        let unlogged = std::mem::take(&mut logged.1);
+        logged.0 = Some(now);
+        drop(logged);
+        tracing::warn!(servers = self.0.servers, unlogged, "NATS says: {text}");
     }
 }
 
@@ -389,89 +405,6 @@ fn refusal(text: &str) -> Option<Refused> {
     } else {
         rest.starts_with("Subscription").then_some(Refused::Subscribe(subject))
     }
-}
-
-/// Keeps a client alive until the link is closed.
-async fn supervise(link: Link, plan: Plan, name: String) {
-    let mut generation = 0;
-    let closed = link.0.closed.clone();
-    while !closed.is_cancelled() {
-        generation += 1;
-        link.0.moment.send_modify(|m| (m.generation, m.connects) = (generation, 0));
-        let end = tokio::select! {
-            end = one_client(&link, &plan, &name, generation) => end,
-            () = closed.cancelled() => break,
-        };
-        link.on_lost(generation, &end);
-        link.0.moment.send_modify(|m| m.client = None);
-        tracing::warn!(servers = link.0.servers, "{end}; making a new client");
-        let pause = Duration::from_millis(rand::rng().random_range(100..300));
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = closed.cancelled() => break,
-        }
-    }
-    link.on_lost(generation, "the connector is closed");
-    link.0.moment.send_modify(|m| m.client = None);
-    link.0.health.down("closed");
-}
-
-/// Runs one client until it ends; says why.
-async fn one_client(link: &Link, plan: &Plan, name: &str, generation: u64) -> String {
-    let client = match options(plan, name, link.clone(), generation).connect(&plan.servers[..]).await {
-        Ok(client) => client,
-        Err(error) => return format!("the NATS client could not be made: {error}"),
-    };
-    let mut answers = match client.subscribe(link.0.inbox.wildcard()).await {
-        Ok(answers) => answers,
-        Err(error) => return format!("the NATS client ended: {error}"),
-    };
-    link.0.moment.send_modify(|m| m.client = Some(client));
-    while let Some(answer) = answers.next().await {
-        link.0.inbox.take(answer);
-    }
-    "the NATS client ended, perhaps at a message that it could not read".to_owned()
-}
-
-fn options(plan: &Plan, name: &str, link: Link, generation: u64) -> ConnectOptions {
-    let login = plan.login.clone();
-    let mut options = match login {
-        crate::auth::Login::None => ConnectOptions::new(),
-        login => ConnectOptions::with_auth_callback(move |nonce| login.clone().answer_server(nonce)),
-    };
-    options = options
-        .name(name)
-        .retry_on_initial_connect()
-        .max_reconnects(None)
-        .connection_timeout(CONNECT_TIMEOUT)
-        .ping_interval(PING_EVERY)
-        .subscription_capacity(SUBSCRIPTION_CAPACITY)
-        .custom_inbox_prefix(&plan.inbox_prefix)
-        .reconnect_delay_callback(pause)
-        .event_callback(move |event| {
-            link.on_event(generation, &event);
-            std::future::ready(())
-        });
-    if let Some(tls) = &plan.tls {
-        options = options.require_tls(true);
-        if let Some(path) = &tls.ca_file {
-            options = options.add_root_certificates(path.clone());
-        }
-        if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
-            options = options.add_client_certificate(cert.clone(), key.clone());
-        }
-    }
-    if plan.tls_first { options.tls_first() } else { options }
-}
-
-/// The pause before an attempt: none to speak of before the first, then growing, spread out so that many gateways do
-/// not come at once.
-fn pause(attempt: usize) -> Duration {
-    let longest = match attempt {
-        0 | 1 => Duration::from_millis(50),
-        n => MAX_PAUSE.min(Duration::from_millis(50) * 2u32.saturating_pow(u32::try_from(n).unwrap_or(16).min(16))),
-    };
-    longest.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
 #[cfg(test)]
@@ -490,14 +423,5 @@ mod tests {
         );
         assert_eq!(refusal("Stale Connection"), None);
         assert_eq!(refusal("Permissions Violation"), None);
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_second() {
-        for attempt in 0..70 {
-            let pause = pause(attempt);
-            assert!(pause <= MAX_PAUSE && (attempt < 8 || pause >= MAX_PAUSE / 2), "{attempt}: {pause:?}");
-        }
-        assert!(pause(1) <= Duration::from_millis(50));
     }
 }

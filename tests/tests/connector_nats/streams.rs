@@ -158,6 +158,33 @@ async fn a_position_is_good_from_the_first_minus_one_to_the_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_ends_leaves_no_consumer_behind() {
+    let nats = own();
+    make(&nats, "S", "s.*");
+    let consumers = || ask(&nats, "STREAM.INFO.S", &json!({}))["state"]["consumer_count"].as_u64().unwrap();
+    let none = || async {
+        while consumers() > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await; // the server tells it to no one
+        }
+    };
+    let connector = jetstream(&nats);
+    for close in [false, true] {
+        let mut reader = read(&connector, "s.*", Start::Earliest).await;
+        store(&connector, "s.a", "1").await;
+        reader.text().await;
+        assert_eq!(consumers(), 1);
+        if close {
+            connector.close(std::time::Duration::from_secs(5)).await;
+        } else {
+            drop(reader);
+        }
+        // The server alone would keep it for a minute.
+        let forgotten = tokio::time::timeout(std::time::Duration::from_secs(20), none()).await;
+        assert!(forgotten.is_ok(), "the consumer is still there");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_work_queue_is_not_eaten() {
     let nats = own();
     let settings = json!({ "name": "JOBS", "subjects": ["jobs.>"], "retention": "workqueue", "storage": "file" });

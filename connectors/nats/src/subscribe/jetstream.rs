@@ -6,7 +6,7 @@
 
 use super::reader::Reader;
 use super::{Ready, Wanted};
-use crate::api::{Api, ApiError, From, StreamInfo, unix_nanoseconds};
+use crate::api::{Api, ApiError, Origin, StreamInfo, unix_nanoseconds};
 use crate::link::Link;
 use crate::position;
 use connector::{Inbound, Start, SubscribeError};
@@ -34,7 +34,7 @@ enum Setback {
     Never(SubscribeError),
 }
 
-impl std::convert::From<ApiError> for Setback {
+impl From<ApiError> for Setback {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Denied(why) => Setback::Never(SubscribeError::Denied(why)),
@@ -136,21 +136,21 @@ impl Reading {
         Ok(readers)
     }
 
-    async fn from(&self, stream: &str, info: &StreamInfo) -> Result<From, Setback> {
+    async fn from(&self, stream: &str, info: &StreamInfo) -> Result<Origin, Setback> {
         Ok(match &self.start {
-            Start::Live if self.connected => From::Sequence(info.state.last_seq + 1),
+            Start::Live if self.connected => Origin::Sequence(info.state.last_seq + 1),
             Start::Live => {
                 let connection = self.api.link.current().map_err(|lost| Setback::Later(lost.0))?;
                 let offset = self.api.clock_offset(&connection, stream).await?;
-                From::Time(unix_nanoseconds(self.called) + offset)
+                Origin::Time(unix_nanoseconds(self.called) + offset)
             }
-            Start::Earliest => From::First,
+            Start::Earliest => Origin::First,
             Start::After(after) => {
                 let sequence = position::sequence(after).map_err(Setback::Never)?;
                 position::check(sequence, info.state.first_seq, info.state.last_seq).map_err(Setback::Never)?;
-                From::Sequence(sequence.saturating_add(1))
+                Origin::Sequence(sequence.saturating_add(1))
             }
-            Start::At(time) => From::Time(unix_nanoseconds(*time)),
+            Start::At(time) => Origin::Time(unix_nanoseconds(*time)),
         })
     }
 
@@ -170,14 +170,25 @@ impl Reading {
                 tracing::error!(subject = self.wanted.subject, "{}", work_queue(&stream));
                 continue;
             }
-            readers.push(self.reader(stream, info.created, From::First, None));
+            readers.push(self.reader(stream, info.created, Origin::First, None));
         }
         Ok(readers)
     }
 
-    fn reader(&self, stream: String, created: String, from: From, not_before: Option<i128>) -> Reader {
+    fn reader(&self, stream: String, created: String, from: Origin, not_before: Option<i128>) -> Reader {
         let (wanted, sink) = (self.wanted.clone(), self.sink.clone());
-        Reader { api: self.api.clone(), stream, created, wanted, sink, from, not_before, last: None, barren: 0 }
+        Reader {
+            api: self.api.clone(),
+            stream,
+            created,
+            wanted,
+            sink,
+            from,
+            not_before,
+            last: None,
+            barren: 0,
+            failures: 0,
+        }
     }
 
     async fn retry(&self) {

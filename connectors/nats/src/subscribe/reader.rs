@@ -6,7 +6,7 @@
 //! from the next sequence on: nothing is missed, nothing comes twice.
 
 use super::{Wanted, record};
-use crate::api::{Api, ApiError, Consumer, From, StreamInfo, nanoseconds};
+use crate::api::{Api, ApiError, Consumer, Origin, StreamInfo, nanoseconds};
 use crate::link::Connected;
 use crate::position::Delivered;
 use async_nats::{Message, Subscriber};
@@ -32,6 +32,11 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How often in a row a connection may end before the first message, until the message itself is suspected.
 const SUSPECT_AFTER: u32 = 2;
 
+/// How often in a row a consumer may be no good until that is said.
+const WARN_AFTER: u32 = 3;
+/// The longest pause between two consumers.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// Reads one stream.
 pub(super) struct Reader {
     pub api: Api,
@@ -41,13 +46,15 @@ pub(super) struct Reader {
     pub wanted: Wanted,
     pub sink: mpsc::Sender<Inbound>,
     /// Where to go on.
-    pub from: From,
+    pub from: Origin,
     /// Older messages are skipped (nanoseconds since 1970 UTC).
     pub not_before: Option<i128>,
     /// The last message: its sequence and time.
     pub last: Option<(u64, i64)>,
     /// How often in a row asking for messages ended with the connection.
     pub barren: u32,
+    /// How often in a row a consumer was no good without having given anything.
+    pub failures: u32,
 }
 
 /// Why a consumer is not used any longer.
@@ -60,7 +67,7 @@ enum End {
     Stale(String),
 }
 
-impl std::convert::From<ApiError> for End {
+impl From<ApiError> for End {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Missing => End::Gone,
@@ -72,7 +79,9 @@ impl std::convert::From<ApiError> for End {
 impl Reader {
     /// Reads until the stream is gone; returns its name.
     pub(super) async fn run(mut self) -> String {
+        let mut told = String::new();
         loop {
+            let before = self.last;
             let connection = self.api.link.connected().await;
             match self.consume(&connection).await {
                 End::Gone => {
@@ -82,8 +91,15 @@ impl Reader {
                 // The next one waits for the connection itself.
                 End::Lost => self.api.link.lost(&connection).await,
                 End::Stale(why) => {
-                    tracing::debug!(stream = self.stream, "making another consumer: {why}");
-                    let pause = Duration::from_millis(rand::rng().random_range(50..250));
+                    self.failures = if self.last == before { self.failures.saturating_add(1) } else { 1 };
+                    if self.failures >= WARN_AFTER && told != why {
+                        tracing::warn!(stream = self.stream, "the stream cannot be read: {why}");
+                        told.clone_from(&why);
+                    } else {
+                        tracing::debug!(stream = self.stream, "making another consumer: {why}");
+                    }
+                    let longest = LONGEST_PAUSE.min(Duration::from_millis(100) * 2u32.pow(self.failures.min(6)));
+                    let pause = longest.mul_f64(rand::rng().random_range(0.5..1.0));
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = self.api.link.lost(&connection) => {}
@@ -108,7 +124,7 @@ impl Reader {
             self.step_over().await?;
         }
         let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.from).await?;
-        self.from = From::Sequence(consumer.next);
+        self.from = Origin::Sequence(consumer.next);
         let name = consumer.name.clone();
         let _forget = Forget { api: &self.api.clone(), connection, stream: &self.stream.clone(), consumer: &name };
         let inbox = self.api.link.own_subject();
@@ -122,13 +138,13 @@ impl Reader {
         if self.created != info.created {
             self.created.clone_from(&info.created);
             tracing::warn!(stream = self.stream, "the stream was made anew: reading it from its beginning");
-            (self.from, self.last, self.not_before) = (From::First, None, None);
+            (self.from, self.last, self.not_before) = (Origin::First, None, None);
         } else if let Some((sequence, time)) = self.last {
             self.from = if info.state.last_seq < sequence {
                 tracing::warn!(stream = self.stream, sequence, "the stream lost its end: going on by time");
-                From::Time(i128::from(time) + 1)
+                Origin::Time(i128::from(time) + 1)
             } else {
-                From::Sequence(sequence + 1)
+                Origin::Sequence(sequence + 1)
             };
         }
     }
@@ -188,7 +204,7 @@ impl Reader {
         }
         if !known {
             self.last = Some((sequence, time));
-            self.from = From::Sequence(sequence + 1);
+            self.from = Origin::Sequence(sequence + 1);
         }
         Ok(())
     }
@@ -199,7 +215,7 @@ impl Reader {
     /// stream then, and would do so again and again.
     async fn step_over(&mut self) -> Result<(), End> {
         self.barren = 0;
-        let From::Sequence(next) = self.from else { return Ok(()) };
+        let Origin::Sequence(next) = self.from else { return Ok(()) };
         let Some(stored) = self.api.message(&self.stream, next, &self.wanted.subject).await? else { return Ok(()) };
         let decode = |text: &str| STANDARD.decode(text).unwrap_or_default();
         let time = nanoseconds(&stored.time).and_then(|t| i64::try_from(t).ok()).unwrap_or_default();
