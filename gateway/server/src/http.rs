@@ -21,11 +21,12 @@ use bayeux::error;
 use bayeux::message::{self, Message};
 use bayeux::reply::{Refusal, Reply};
 use bayeux::session::Carrier;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use origin::Origin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The routes of a Bayeux server: `path` and all below it, as clients append `/handshake`, `/connect`, `/disconnect`.
 pub fn router(server: Server, path: &str) -> Router {
@@ -145,17 +146,38 @@ fn context(parts: &Parts, carrier: Carrier) -> Context {
     Context { carrier, headers: Arc::new(parts.headers.clone()), browser: cookie::browser(&parts.headers) }
 }
 
-async fn read_body(server: &Server, body: Body) -> Result<Bytes, Response> {
-    match Limited::new(body, server.settings().max_message_size).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+/// How much of a body that is too big is read and thrown away, so that its sender gets to read why: bytes and time.
+const DISCARD: (usize, Duration) = (32 << 20, Duration::from_secs(5));
+
+async fn read_body(server: &Server, mut body: Body) -> Result<Bytes, Response> {
+    let max = server.settings().max_message_size;
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Err(StatusCode::BAD_REQUEST.into_response()) };
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > max {
+            discard(body).await;
             let mut response = malformed(server, StatusCode::PAYLOAD_TOO_LARGE, error::MESSAGE_TOO_BIG);
-            // The rest of the body is not read: the connection cannot be used again.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            Err(response)
+            return Err(response);
         }
-        Err(_) => Err(StatusCode::BAD_REQUEST.into_response()),
+        read.extend_from_slice(&data);
     }
+    Ok(read.freeze())
+}
+
+async fn discard(mut body: Body) {
+    let (max, time) = DISCARD;
+    let reading = async {
+        let mut gone = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            gone += frame.data_ref().map_or(0, Bytes::len);
+            if gone > max {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(time, reading).await;
 }
 
 /// Invalid UTF-8 becomes U+FFFD, as CometD does over HTTP.

@@ -19,8 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// How long a client may take for a TLS handshake, and for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a client may take for a TLS handshake.
+const TLS_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a connection may wait for its next request's head. Longer than clients keep connections that they mean to
+/// use again, so that they are seldom closed under a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// A client's connection.
 #[derive(Debug)]
@@ -170,7 +173,7 @@ async fn connection(
 ) {
     let stream = match acceptor {
         None => Stream::Plain(stream),
-        Some(acceptor) => match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+        Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
             _ => return,
         },

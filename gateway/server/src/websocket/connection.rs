@@ -33,6 +33,8 @@ type Tls = Box<TlsStream<tokio::net::TcpStream>>;
 const READ: usize = 8 * 1024;
 /// How long a closing socket may take for what waits.
 const LINGER: Duration = Duration::from_secs(5);
+/// How many bytes of a peer that was told to go are read and thrown away.
+const DISCARD: usize = 32 << 20;
 
 enum Io {
     Read,
@@ -377,6 +379,11 @@ impl Connection {
             Poll::Ready(())
         });
         let _ = tokio::time::timeout(LINGER, finish).await;
+        // A socket that is closed with unread bytes is reset, and its peer may never read why: so the rest is read.
+        if let Some(plain) = self.outlet.plain().filter(|_| self.closing) {
+            let _ = socket2::SockRef::from(plain).shutdown(std::net::Shutdown::Write);
+            let _ = tokio::time::timeout(LINGER, discard(plain)).await;
+        }
     }
 
     /// The socket is gone; the session stays, with what was not sent.
@@ -438,6 +445,20 @@ fn poll_io(
                 }
             }
             Err(_) => return Poll::Ready(Io::Closed),
+        }
+    }
+}
+
+/// Reads what still comes, up to a bound, until the peer closes.
+async fn discard(stream: &tokio::net::TcpStream) {
+    let mut chunk = vec![0; READ];
+    let mut left = DISCARD;
+    while left > 0 && stream.readable().await.is_ok() {
+        match stream.try_read(&mut chunk) {
+            Ok(0) => return,
+            Ok(n) => left = left.saturating_sub(n),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }
