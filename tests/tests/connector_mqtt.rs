@@ -262,27 +262,56 @@ async fn what_a_slow_reader_holds_is_not_doubled_by_a_broken_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_sent_while_the_connection_is_away_are_kept_for_the_subscription() {
+async fn what_is_sent_while_the_connection_is_away_is_kept_for_a_running_subscription() {
     let broker = Broker::own(Kind::Mosquitto, &[]);
     let topic = format!("{}/a", unique("kept"));
     let node = unique("node");
+    let connector = up(connect_as(&node, &broker.url(), &json!({}))).await;
+    let mut reader = Reader::of(&connector, &topic).await;
+    // Paused, the broker loses the connection; what it gets before we are back waits in the session.
+    broker.pause();
+    until(&connector, State::Down).await;
+    let meanwhile = broker.command(&["pub", "-V", "5", "-q", "1", "-t", &topic, "-m", "meanwhile"]).spawn();
+    broker.resume();
+    assert_eq!(reader.payloads(1).await, ["meanwhile"]);
+    assert!(meanwhile.and_then(|mut child| child.wait()).is_ok_and(|status| status.success()));
+    until(&connector, State::Up).await;
+    store(&connector, &topic, "after").await;
+    assert_eq!(reader.payloads(1).await, ["after"]);
+    connector.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_run_left_at_the_broker_troubles_nobody() {
+    let broker = Broker::own(Kind::Mosquitto, &[]);
+    let base = unique("crash");
+    let node = unique("node");
     // This run ends without a word, as by a crash.
     let first = up(connect_as(&node, &broker.url(), &json!({}))).await;
-    let reader = Reader::of(&first, &topic).await;
-    let old = Reader::of(&first, &format!("{topic}/old")).await;
-    std::mem::forget((reader.subscription, old.subscription)); // a crash drops nothing in order
+    let reader = Reader::of(&first, &format!("{base}/**")).await;
+    let mut health = first.health();
+    std::mem::forget(reader.subscription); // a crash drops nothing in order
     drop(first);
+    let _ = within("the run ends", health.wait_for(|h| h.reason.contains("closed"))).await;
     for n in 0..5 {
-        mosquitto_pub(&broker, &["-t", &topic, "-m", &n.to_string()]);
-        mosquitto_pub(&broker, &["-t", &format!("{topic}/old"), "-m", "nobody wants this any more"]);
+        mosquitto_pub(&broker, &["-t", &format!("{base}/a"), "-m", &format!("old {n}")]);
     }
     let second = connect_as(&node, &broker.url(), &json!({}));
-    let mut reader = Reader::begin(&second, &topic, 100);
-    for n in 0..5 {
-        let got = reader.next().await;
-        assert_eq!((text(&got), got.redelivered), (n.to_string(), true));
-    }
-    store(&second, &topic, "new").await;
+    let mut reader = Reader::of(&second, &format!("{base}/a")).await;
+    store(&second, &format!("{base}/a"), "new").await;
     assert_eq!(reader.payloads(1).await, ["new"]);
     second.close(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_under_one_client_id_are_told_so() {
+    let broker = Broker::own(Kind::Mosquitto, &[]);
+    let mine = json!({"client_id": "gateway"});
+    let one = connect_as("one", &broker.url(), &mine);
+    let two = connect_as("two", &broker.url(), &mine);
+    let mut health = one.health();
+    within("the reason", health.wait_for(|h| h.reason.contains("client id gateway"))).await.expect("it lives");
+    two.close(PATIENCE).await;
+    until(&one, State::Up).await;
+    one.close(PATIENCE).await;
 }

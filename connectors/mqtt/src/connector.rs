@@ -41,7 +41,7 @@ impl ConnectorFactory for MqttFactory {
             .map_err(|_| ConnectError("the MQTT connector must be started inside a tokio runtime".into()))?;
         let shared = Arc::new(Shared {
             line: Line::new(plan.max_in_flight, plan.max_in_flight_bytes),
-            table: Mutex::new(Table::new(rand::random())),
+            table: Mutex::new(Table::new(0)),
             work: Arc::default(),
             health: HealthCell::default(),
             broker: Mutex::default(),

@@ -33,6 +33,8 @@ pub(crate) struct Link {
     pub(crate) shared: Arc<Shared>,
     pub(crate) inflow: Inflow,
     options: MqttOptions,
+    /// Nothing was reached yet since the start.
+    new_run: bool,
     address: String,
     client_id: String,
 }
@@ -44,6 +46,7 @@ impl Link {
             inflow: Inflow::new(plan.receive_maximum, Arc::clone(&shared.work)),
             shared,
             options: options(plan, &client_id),
+            new_run: true,
             address: plan.address(),
             client_id,
         }
@@ -77,11 +80,12 @@ impl Link {
 
     /// `Ok` when the connector was closed, else why the connection ended or did not come about.
     async fn connect_and_serve(&mut self) -> Result<(), String> {
-        let (client, mut event_loop) = AsyncClient::new(self.options.clone(), AHEAD);
-        let connected = tokio::select! {
-            connected = self.connect(&mut event_loop) => connected?,
+        let (client, event_loop, connected) = tokio::select! {
+            connected = self.connect() => connected?,
             () = self.nothing_to_wait_for() => return Ok(()),
         };
+        self.new_run = false;
+        *self.shared.broker.lock() = describe(&self.address, &self.client_id, &connected);
         let mut live = Live::new(self, client, event_loop, &connected);
         let over = live.serve().await;
         live.give_back();
@@ -92,13 +96,26 @@ impl Link {
         }
     }
 
-    async fn connect(&self, event_loop: &mut EventLoop) -> Result<ConnAck, String> {
+    /// A session that the broker still has at our start is of an earlier run that ended without a word. What it holds
+    /// was kept for subscriptions that are no more, and its filters, which nobody knows, would go on for ever: so that one
+    /// session is ended by a clean start. From then on the session is ours, and is resumed.
+    async fn connect(&self) -> Result<(AsyncClient, EventLoop, ConnAck), String> {
+        let resumed = self.attempt(false).await?;
+        if !(self.new_run && resumed.2.session_present) {
+            return Ok(resumed);
+        }
+        tracing::info!("ending the session that an earlier run left at {}", self.address);
+        drop(resumed);
+        self.attempt(true).await
+    }
+
+    async fn attempt(&self, clean_start: bool) -> Result<(AsyncClient, EventLoop, ConnAck), String> {
+        let mut options = self.options.clone();
+        options.set_clean_start(clean_start);
+        let (client, mut event_loop) = AsyncClient::new(options, AHEAD);
         let first = tokio::time::timeout(CONNECT_WITHIN, Box::pin(event_loop.poll())).await;
         match first {
-            Ok(Ok(Event::Incoming(Packet::ConnAck(connected)))) => {
-                *self.shared.broker.lock() = describe(&self.address, &self.client_id, &connected);
-                Ok(connected)
-            }
+            Ok(Ok(Event::Incoming(Packet::ConnAck(connected)))) => Ok((client, event_loop, connected)),
             Ok(Ok(other)) => Err(format!("{} did not begin as MQTT 5 does: {other:?}", self.address)),
             Ok(Err(error)) => Err(reason::of_connection(&error, &self.address, &self.client_id)),
             Err(_) => Err(format!("{} did not answer within {CONNECT_WITHIN:?}", self.address)),
@@ -131,7 +148,6 @@ fn options(plan: &Plan, client_id: &str) -> MqttOptions {
     }
     options
         .set_keep_alive(plan.keep_alive)
-        .set_clean_start(false)
         .set_manual_acks(true)
         .set_outgoing_inflight_upper_limit(WINDOW)
         // The timeout is kept outside, by the same clock as the rest.

@@ -18,7 +18,10 @@ pub(crate) fn of_connection(error: &ConnectionError, address: &str, client_id: &
                 code => format!("{address} ended the connection: {}{said}", words(&format!("{code:?}"))),
             }
         }
-        ConnectionError::MqttState(StateError::ConnectionAborted) => format!("{address} closed the connection"),
+        // Most brokers send a reason first, but the client library does not understand its short form.
+        ConnectionError::MqttState(StateError::ConnectionAborted) => format!(
+            "{address} closed the connection; if it does so again and again, its log says why, such as another client under the client id {client_id}"
+        ),
         ConnectionError::Io(e) => format!("{address} cannot be reached: {e}"),
         ConnectionError::MqttState(StateError::Io(e)) => format!("the connection to {address} broke: {e}"),
         ConnectionError::Tls(e) => format!("TLS with {address} failed: {e}"),

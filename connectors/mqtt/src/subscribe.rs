@@ -22,9 +22,6 @@ const MAX_ID: u32 = 268_435_455;
 /// How many identifiers of one filter are remembered for copies that are still on their way.
 const IDS_PER_FILTER: usize = 1024;
 
-/// For how many topics that nobody asked for the broker is told so.
-const MAX_STRAYS: usize = 1024;
-
 /// How many messages at QoS 0, which no acknowledgement holds back, may wait for one reader; more are dropped and counted.
 pub(crate) const QOS0_ROOM: usize = 1024;
 
@@ -63,8 +60,6 @@ struct Member {
     retained: u64,
     /// These may repeat some that it got before.
     again: bool,
-    /// It takes what the broker kept for an earlier run of this gateway.
-    inherits: bool,
     /// Messages at QoS 0 are being dropped: already logged.
     dropping: bool,
 }
@@ -99,37 +94,29 @@ pub(crate) struct Table {
     todo: VecDeque<Arc<str>>,
     /// Filters that the broker's session may have and nobody wants.
     leaving: BTreeSet<Arc<str>>,
-    /// Where this process began to give out identifiers, and how many it gave.
-    first_id: u32,
-    given: u64,
+    /// The identifier given out last.
+    last_id: u32,
     makings: u64,
     keys: u64,
     /// The broker has no subscription identifiers.
     by_topic: bool,
-    /// The first connection found a session of an earlier run; not known before it.
-    inherited: Option<bool>,
-    /// Topics of messages that nobody here asked for.
-    strays: BTreeSet<Arc<str>>,
     closed: bool,
     /// Messages that had to be dropped.
     pub(crate) dropped: u64,
 }
 
 impl Table {
-    /// `first_id`: anything; different in each run, so that copies for filters of an earlier run are recognised.
-    pub(crate) fn new(first_id: u32) -> Table {
+    /// `last_id`: as if identifiers up to it had been given out.
+    pub(crate) fn new(last_id: u32) -> Table {
         Table {
             filters: HashMap::new(),
             routes: HashMap::new(),
             todo: VecDeque::new(),
             leaving: BTreeSet::new(),
-            first_id: first_id % MAX_ID,
-            given: 0,
+            last_id,
             makings: 0,
             keys: 0,
             by_topic: false,
-            inherited: None,
-            strays: BTreeSet::new(),
             closed: false,
             dropped: 0,
         }
@@ -148,7 +135,6 @@ impl Table {
         if self.filters.get(&native).is_none_or(|shared| shared.asked != Asked::Not || shared.held) {
             self.make(&native);
         }
-        let inherits = self.inherited.is_none();
         if let Some(shared) = self.filters.get_mut(&native) {
             shared.members.push(Member {
                 key,
@@ -159,7 +145,6 @@ impl Table {
                 from: shared.making,
                 retained: shared.making,
                 again: false,
-                inherits,
                 dropping: false,
             });
         }
@@ -169,10 +154,9 @@ impl Table {
     /// A new making of the SUBSCRIBE for a filter, to be sent.
     fn make(&mut self, native: &Arc<str>) -> u64 {
         let id = loop {
-            let id = self.nth_id(self.given);
-            self.given += 1;
-            if !self.routes.contains_key(&id) {
-                break id;
+            self.last_id = if self.last_id >= MAX_ID { 1 } else { self.last_id + 1 };
+            if !self.routes.contains_key(&self.last_id) {
+                break self.last_id;
             }
         };
         self.makings += 1;
@@ -199,17 +183,6 @@ impl Table {
         }
         self.todo.push_back(Arc::clone(native));
         making
-    }
-
-    fn nth_id(&self, n: u64) -> u32 {
-        let id = (u64::from(self.first_id) + n) % u64::from(MAX_ID) + 1;
-        u32::try_from(id).unwrap_or(1)
-    }
-
-    /// Whether this process gave out the identifier, now or before.
-    fn is_ours(&self, id: u32) -> bool {
-        let distance = (u64::from(id) + u64::from(MAX_ID) - 1 - u64::from(self.first_id)) % u64::from(MAX_ID);
-        distance < self.given
     }
 
     /// A subscriber that left.
@@ -241,9 +214,6 @@ impl Table {
     /// A connection begins. Every filter is asked for again, whatever the broker says to remember.
     pub(crate) fn connected(&mut self, session_present: bool, has_ids: bool) {
         self.by_topic = !has_ids;
-        if self.inherited.is_none() {
-            self.inherited = Some(session_present);
-        }
         self.todo.clear();
         if session_present {
             self.todo.extend(self.leaving.iter().cloned());
@@ -264,7 +234,6 @@ impl Table {
             let was_asked = self.filters.get(&native).is_some_and(|shared| shared.asked != Asked::Not);
             let making = self.make(&native);
             for member in self.filters.get_mut(&native).map(|s| s.members.iter_mut()).into_iter().flatten() {
-                member.inherits &= session_present;
                 let waits = member.ready.is_some();
                 if waits {
                     member.from = making;
@@ -395,62 +364,25 @@ impl Table {
             return;
         };
         let mut delivery = Delivery { inbound: inbound(publish, topic), ticket, dropped: 0 };
-        let ids: &[usize] = publish.properties.as_ref().map_or(&[], |p| &p.subscription_identifiers);
-        let mut foreign = ids.is_empty();
-        let mut known = false;
-        for id in ids.iter().filter_map(|id| u32::try_from(*id).ok()) {
-            let Some((native, making)) = self.routes.get(&id) else {
-                foreign |= !self.is_ours(id);
-                continue;
-            };
-            known = true;
-            for member in self.filters.get_mut(native).map(|s| s.members.iter_mut()).into_iter().flatten() {
-                let wanted = if publish.retain { member.retained == *making } else { member.from <= *making };
-                if wanted && delivery.fits(member) {
-                    member.inherits &= publish.retain;
-                    delivery.hand_over(member, publish.retain && member.again);
+        if self.by_topic {
+            for shared in self.filters.values_mut() {
+                for member in &mut shared.members {
+                    delivery.offer(member, publish.retain && (member.again || member.retained != shared.making));
                 }
             }
         }
-        if foreign && !known {
-            // No identifier of ours. Either the broker has none, and the topic decides; or the message was kept for a
-            // filter of an earlier run. Those who want it get it, until the filters of this run bring messages.
-            let Table { filters, by_topic, .. } = self;
-            let mut taken = *by_topic;
-            for shared in filters.values_mut() {
-                for member in &mut shared.members {
-                    if (*by_topic || member.inherits && !publish.retain) && delivery.fits(member) {
-                        let unsure = !*by_topic || publish.retain && (member.again || member.retained != shared.making);
-                        delivery.hand_over(member, unsure);
-                        taken = true;
-                    }
+        let ids: &[usize] = publish.properties.as_ref().map_or(&[], |p| &p.subscription_identifiers);
+        for id in ids.iter().filter_map(|id| u32::try_from(*id).ok()) {
+            // One that is not known was for a filter that nobody wants any more.
+            let Some((native, making)) = self.routes.get(&id) else { continue };
+            for member in self.filters.get_mut(native).map(|s| s.members.iter_mut()).into_iter().flatten() {
+                let wanted = if publish.retain { member.retained == *making } else { member.from <= *making };
+                if wanted {
+                    delivery.offer(member, publish.retain && member.again);
                 }
-            }
-            if !taken {
-                self.stray(&delivery.inbound.topic);
             }
         }
         self.dropped += delivery.dropped;
-    }
-}
-
-impl Table {
-    /// A message for a filter of an earlier run that nobody wants now. Which filter is not known; if it was the topic itself, the
-    /// broker can be told to let go of it.
-    fn stray(&mut self, topic: &str) {
-        if self.strays.len() >= MAX_STRAYS || self.strays.contains(topic) || self.filters.contains_key(topic) {
-            return;
-        }
-        if self.strays.is_empty() {
-            tracing::info!(
-                topic,
-                "the broker still has subscriptions of an earlier run under this client id; ignoring them"
-            );
-        }
-        let topic: Arc<str> = topic.into();
-        self.strays.insert(Arc::clone(&topic));
-        self.leaving.insert(Arc::clone(&topic));
-        self.todo.push_back(topic);
     }
 }
 
@@ -461,11 +393,11 @@ struct Delivery {
 }
 
 impl Delivery {
-    fn fits(&self, member: &Member) -> bool {
-        member.filter.matches(&self.inbound.topic, &crate::SYNTAX)
-    }
-
-    fn hand_over(&mut self, member: &mut Member, unsure: bool) {
+    /// Hands it to one whose filter it fits: the broker's filter may be a little wider. `unsure`: it may have had it before.
+    fn offer(&mut self, member: &mut Member, unsure: bool) {
+        if !member.filter.matches(&self.inbound.topic, &crate::SYNTAX) {
+            return;
+        }
         let mut inbound = self.inbound.clone();
         inbound.redelivered |= unsure;
         // A message at QoS 1 always finds room: the broker may have no more under way than the queue has places for
