@@ -1,4 +1,5 @@
-use super::session::{Request, Session, Wanted, subscribe};
+use super::request::{Request, Wanted, subscribe};
+use super::session::Session;
 use super::{Error, Options, wire};
 use serde_json::value::RawValue;
 use std::time::Duration;

@@ -10,6 +10,7 @@ mod handle;
 mod link;
 mod long_polling;
 mod options;
+mod request;
 mod session;
 mod websocket;
 mod wire;
@@ -18,3 +19,6 @@ pub use commands::{CallArgs, PublishArgs, SubscribeArgs, call, publish, subscrib
 
 use error::Error;
 use options::{Options, ServerArgs, TransportKind};
+
+#[cfg(test)]
+mod tests;

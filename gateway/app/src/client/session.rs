@@ -3,6 +3,7 @@
 use super::handle::{Event, Reply};
 use super::link::Link;
 use super::long_polling::Jar;
+use super::request::{BATCH, Request, Wanted, outgoing, room, subscribe};
 use super::wire::{self, Advice, Incoming};
 use super::{Error, Options, TransportKind};
 use std::collections::{HashMap, VecDeque};
@@ -10,37 +11,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// Messages in one envelope, at most; and bytes, unless one message alone is longer. A server's limit is 64 KiB by custom.
-const BATCH: usize = 64;
+/// Bytes in one envelope, unless one message alone is longer. A server's limit is 64 KiB by custom.
 const BATCH_BYTES: usize = 32 * 1024;
 /// How much longer than advised a held connect may take: the network's share.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a server holds a connect if it does not say.
 const USUAL_HOLD: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// What ends a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// The server's plain reply, which has no data.
-    Acknowledgement,
-    /// A message with the request's id and data; a refusal as well.
-    Answer,
-    /// The reply to a subscribe on this channel.
-    Subscription(String),
-    /// The reply to a disconnect.
-    Farewell,
-}
-
-/// A message to send, and who waits for what comes back.
-#[derive(Debug)]
-pub(super) struct Request {
-    /// Its fields but for id and client id, as JSON without the braces.
-    pub rest: String,
-    pub wanted: Wanted,
-    /// Without one: a subscription that is renewed after a new handshake.
-    pub reply: Option<oneshot::Sender<Result<Reply, Error>>>,
-}
 
 /// Why a stretch of serving ended.
 enum End {
@@ -164,6 +141,7 @@ impl Session {
                     self.pause().await
                 }
                 End::Lost(reason) => {
+                    self.keep_subscriptions();
                     self.fail_pending(&Error::Lost(reason.clone()));
                     if !std::mem::replace(&mut self.lost, true) {
                         let _ = self.events.send(Event::Lost(reason)).await;
@@ -386,10 +364,13 @@ impl Session {
 
     async fn settle(&mut self, request: Request, message: &Incoming<'_>) {
         let successful = message.successful != Some(false);
+        if matches!(request.wanted, Wanted::Subscription(_)) && message.is_session_unknown() {
+            return self.waiting.push_back(request); // It is asked again after the new handshake.
+        }
         if let Wanted::Subscription(channel) = request.wanted {
             if successful && !self.subscriptions.contains(&channel) {
                 self.subscriptions.push(channel);
-            } else if !successful && request.reply.is_none() && !message.is_session_unknown() {
+            } else if !successful && request.reply.is_none() {
                 self.subscriptions.retain(|subscribed| *subscribed != channel);
                 let error = Error::Refused { what: format!("to go on with {channel}"), error: message.reason() };
                 let _ = self.events.send(Event::Unsubscribed(error)).await;
@@ -402,6 +383,12 @@ impl Session {
                 data: message.data.map(|data| wire::one_line(data.get())),
             }));
         }
+    }
+
+    /// Subscriptions that were not answered may be asked for again: twice is once.
+    fn keep_subscriptions(&mut self) {
+        let open = |request: &Request| matches!(request.wanted, Wanted::Subscription(_));
+        self.waiting.extend(self.pending.extract_if(|_, request| open(request)).map(|(_, request)| request));
     }
 
     fn fail_pending(&mut self, error: &Error) {
@@ -422,40 +409,11 @@ impl Session {
     }
 }
 
-/// The fields of a subscribe.
-pub(super) fn subscribe(channel: &str) -> String {
-    format!(r#""channel":"/meta/subscribe","subscription":{}"#, wire::quoted(channel))
-}
-
 /// Waits until a connect is due and can be written; `None` if the one that is held was not answered in time.
 async fn due<'a>(connects: &'a mpsc::Sender<String>, connect: &Connect) -> Option<mpsc::Permit<'a, String>> {
     sleep_until(connect.when).await;
     match connect.held {
         Some(_) => None,
         None => Some(room(connects).await),
-    }
-}
-
-/// Waits until there is something to send and room to send it; `None` once nobody can send any more.
-async fn outgoing<'a>(
-    requests: &'a mpsc::Sender<String>,
-    commands: &mut mpsc::Receiver<Request>,
-    waiting: &mut VecDeque<Request>,
-) -> Option<mpsc::Permit<'a, String>> {
-    let permit = room(requests).await;
-    if waiting.is_empty() {
-        waiting.push_back(commands.recv().await?);
-        while let Some(request) = (waiting.len() < BATCH).then(|| commands.try_recv().ok()).flatten() {
-            waiting.push_back(request);
-        }
-    }
-    Some(permit)
-}
-
-/// Waits for room. If the link is broken there will be none, and its inbox says why.
-async fn room(sender: &mpsc::Sender<String>) -> mpsc::Permit<'_, String> {
-    match sender.reserve().await {
-        Ok(permit) => permit,
-        Err(_) => std::future::pending().await,
     }
 }

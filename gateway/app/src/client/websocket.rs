@@ -22,7 +22,9 @@ pub(super) async fn open(options: &Options) -> Result<Link, String> {
     let url = options.url_for(TransportKind::Websocket);
     let mut request = url.as_str().into_client_request().map_err(words)?;
     request.headers_mut().extend(options.headers.clone());
-    let opening = tokio::time::timeout(options.timeout, connect_async_with_config(request, None, true));
+    // Boxed: it is large, and would be part of every future that opens a client.
+    let opening = Box::pin(connect_async_with_config(request, None, true));
+    let opening = tokio::time::timeout(options.timeout, opening);
     let (socket, _) = match opening.await {
         Ok(opened) => opened.map_err(words)?,
         Err(_) => return Err("the WebSocket did not open in time".to_owned()),
