@@ -36,7 +36,8 @@ pub enum Transport {
 /// A message as the gateway sent it.
 #[derive(Debug, Deserialize)]
 pub struct Message {
-    /// The channel.
+    /// The channel; empty in the reply to a message that had none.
+    #[serde(default)]
     pub channel: String,
     /// The id of the question, in a reply.
     #[serde(default)]

@@ -103,8 +103,6 @@ async fn wrong_types_are_refused_one_by_one_and_never_crash() {
         json!({"channel": "/meta/subscribe", "subscription": {"a": 1}}),
         json!({"channel": "/meta/subscribe"}),
         json!({"channel": "/meta/unsubscribe", "subscription": 7}),
-        json!({"channel": "/meta/connect", "connectionType": "long-polling", "advice": {"timeout": "soon"}}),
-        json!({"channel": "/meta/connect", "connectionType": "long-polling", "advice": 5}),
     ] {
         let mut message = bad.clone();
         message["clientId"] = client.clone().into();
@@ -229,7 +227,7 @@ connectors:
 mappings:
   - {{ channel: /there, connector: log, topic: {topic}, direction: both }}
   - {{ channel: /missing, connector: log, topic: {missing}, direction: ingest }}
-  - {{ channel: /family/{{name}}, connector: log, topic: \"{missing}.{{name}}\", direction: ingest }}
+  - {{ channel: \"/family/{{name}}\", connector: log, topic: \"{missing}.{{name}}\", direction: ingest }}
 ",
         kafka.url()
     ));

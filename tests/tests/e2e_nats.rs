@@ -113,9 +113,10 @@ fn subscriber_by_script(nats: &Broker, subject: &str, count: usize) -> Child {
     let mut command = nats.command(&["sub", subject, &count.to_string()]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the script runs");
     let port: u16 = nats.url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let shown = subject.replace('>', "\\u003e"); // as the server's JSON writes it
     for _ in 0..1000 {
         let (_, connections) = http_get(port + 4000, "/connz?subs=1").expect("the monitor answers");
-        if connections.contains(subject) {
+        if connections.contains(&shown) {
             return child;
         }
         std::thread::sleep(Duration::from_millis(20)); // another process: there is no event to wait for

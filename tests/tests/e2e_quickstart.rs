@@ -31,8 +31,17 @@ async fn without_a_config_it_serves_an_echo_and_a_page_and_says_what_to_try() {
 fn the_curl_line_that_it_prints_works() {
     let gateway = Gateway::quickstart();
     let log = gateway.log();
-    let line = log.lines().find_map(|line| line.find("curl ").map(|at| &line[at..])).expect("a curl line");
-    let output = std::process::Command::new("bash").args(["-c", line]).output().expect("bash runs");
+    let lines = log.lines().map(str::trim).skip_while(|line| !line.starts_with("curl "));
+    let mut line = String::new();
+    for part in lines {
+        line.push_str(part);
+        line.push('\n');
+        if !part.ends_with('\\') {
+            break; // it may go over several lines
+        }
+    }
+    assert!(line.starts_with("curl "), "a curl line: {log}");
+    let output = std::process::Command::new("bash").args(["-c", &line]).output().expect("bash runs");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{line}: {printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(printed.contains(r#""successful":true"#), "{line} answered {printed}");
