@@ -23,6 +23,19 @@ function draw(tag, attributes = {}) {
   return element;
 }
 
+/** Draws with the screen's next frame, once however often it is asked: what is measured is not held up by drawing. */
+function framed(paint) {
+  let asked = false;
+  return () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      paint();
+    });
+  };
+}
+
 const clock = (at = Date.now()) => new Date(at).toLocaleTimeString([], { hour12: false });
 const milliseconds = (time) => (time < 10 ? time.toFixed(1) : time.toFixed(0));
 
@@ -187,6 +200,7 @@ watch();
 
 let trips = [];
 let calls = 0;
+let shown;
 
 function question() {
   const text = $('call-data').value;
@@ -202,16 +216,15 @@ async function ask(data) {
   try {
     const answer = await bayeux.call('/service/echo', data);
     trips = [...trips, performance.now() - begun].slice(-KEPT_CALLS);
-    $('answer').className = 'answer';
-    $('answer').textContent = JSON.stringify(answer);
+    shown = { className: 'answer', textContent: JSON.stringify(answer) };
+    calls += 1;
   } catch (error) {
     const details = error instanceof Refused && error.reply.data !== undefined ? JSON.stringify(error.reply.data) : '';
-    $('answer').className = 'answer failed';
-    $('answer').textContent = `${error.message} ${details}`;
+    shown = { className: 'answer failed', textContent: `${error.message} ${details}` };
     throw error;
+  } finally {
+    showTrips();
   }
-  calls += 1;
-  showTrips();
 }
 
 async function askSeveral(times) {
@@ -224,7 +237,9 @@ async function askSeveral(times) {
   $('call-many').disabled = bayeux.state !== 'connected';
 }
 
-function showTrips() {
+const showTrips = framed(() => {
+  Object.assign($('answer'), shown);
+  if (trips.length === 0) return;
   const sorted = [...trips].sort((a, b) => a - b);
   const share = (part) => milliseconds(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]);
   $('latency').className = '';
@@ -239,7 +254,7 @@ function showTrips() {
     return draw('rect', { x: (at * step).toFixed(1), y: (64 - height).toFixed(1), width: (step * 0.72).toFixed(2), height: height.toFixed(1), rx: 0.8 });
   });
   $('bars').replaceChildren(...bars);
-}
+});
 
 $('call-form').addEventListener('submit', (event) => {
   event.preventDefault();
@@ -250,18 +265,28 @@ $('call-many').addEventListener('click', () => askSeveral(100));
 // --- the wire
 
 let paused = false;
+let unwritten = [];
 
 bayeux.addEventListener('message', ({ detail: { way, message } }) => {
   if (paused) return;
   if (message.channel === '/meta/connect' && !$('show-connects').checked) return;
   if (message.channel === '/demo/ticks' && !$('show-ticks').checked) return;
-  const { channel, clientId, ...rest } = message;
+  unwritten = [...unwritten, { way, message, at: clock() }].slice(-KEPT_LINES);
+  write();
+});
+
+const write = framed(() => {
   const log = $('log');
   const follows = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
-  const line = make('li', { className: message.successful === false ? 'failed' : '' });
-  line.append(make('time', {}, clock()), make('span', { className: way, title: way === 'in' ? 'received' : 'sent' }, way === 'in' ? '←' : '→'));
-  line.append(make('span', {}, channel), make('span', { className: 'body' }, JSON.stringify(rest).slice(0, 400)));
-  log.append(line);
+  for (const { way, message, at } of unwritten) {
+    const { channel, clientId, ...rest } = message;
+    const arrow = make('span', { className: way, title: way === 'in' ? 'received' : 'sent' }, way === 'in' ? '←' : '→');
+    const body = make('span', { className: 'body' }, JSON.stringify(rest).slice(0, 400));
+    const line = make('li', {}, make('time', {}, at), arrow, make('span', {}, channel), body);
+    line.className = message.successful === false ? 'failed' : '';
+    log.append(line);
+  }
+  unwritten = [];
   while (log.children.length > KEPT_LINES) log.firstElementChild.remove();
   if (follows) log.scrollTop = log.scrollHeight;
 });
