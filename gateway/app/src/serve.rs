@@ -62,12 +62,15 @@ async fn serve(planned: Planned, quick: bool) -> Result<(), String> {
     }
     // Addresses first: a taken port is told before any broker is bothered.
     let tls = match &settings.server.tls {
-        Some(files) => Some(tls::server_config(&files.cert_file, &files.key_file).map_err(|e| format!("server.tls: {e}"))?),
+        Some(files) => {
+            Some(tls::server_config(&files.cert_file, &files.key_file).map_err(|e| format!("server.tls: {e}"))?)
+        }
         None => None,
     };
     let socket = bind("server.listen", settings.server.listen)?;
     let admin_socket = bind("admin.listen", settings.admin.listen)?;
-    let (address, admin_address) = (local(&socket, settings.server.listen), local(&admin_socket, settings.admin.listen));
+    let (address, admin_address) =
+        (local(&socket, settings.server.listen), local(&admin_socket, settings.admin.listen));
 
     let node = settings.server.node.clone().unwrap_or_else(host_name);
     let connectors = connect(&planned, &node)?;
@@ -103,7 +106,8 @@ async fn serve(planned: Planned, quick: bool) -> Result<(), String> {
     };
     let stop = CancellationToken::new();
     let admin_stop = CancellationToken::new();
-    let admin_task = tokio::spawn(listener::serve(admin_socket, admin::router(state), listening(None, 1_024, &admin_stop)));
+    let admin_task =
+        tokio::spawn(listener::serve(admin_socket, admin::router(state), listening(None, 1_024, &admin_stop)));
     let mut router = http::router(server.clone(), &settings.server.path);
     if quick {
         router = router.merge(page::router());
@@ -127,6 +131,7 @@ async fn serve(planned: Planned, quick: bool) -> Result<(), String> {
         () = drained => {}
         again = terminated() => return Err(format!("a second {} ended the drain", again?)),
     }
+    bridge.stop();
     stop.cancel();
     let _ = tokio::time::timeout(CLOSING, serving).await;
     for connector in connectors.values() {
@@ -278,7 +283,8 @@ async fn drain(server: &Server, bridge: &Bridge, timeout: Duration) {
         bridge.idle().await;
         // Sockets close by themselves once their last reply is out; those that never had a session are not waited for.
         let patience = Instant::now() + CLOSING;
-        while Instant::now() < patience && (server.stats().websockets.get() > 0 || server.stats().polls_held.get() > 0) {
+        while Instant::now() < patience && (server.stats().websockets.get() > 0 || server.stats().polls_held.get() > 0)
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -137,6 +137,13 @@ impl Reply {
         self.fields.push((name, raw.into()));
     }
 
+    /// Tells the client how many messages its full queue had to drop, if any.
+    pub fn tell_dropped(&mut self, count: u64) {
+        if count > 0 {
+            self.ext.push((ByteString::from_static("dropped"), Bytes::from(count.to_string())));
+        }
+    }
+
     /// Whether it says `successful: true`.
     pub fn successful(&self) -> bool {
         self.error.is_none()

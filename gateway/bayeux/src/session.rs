@@ -151,6 +151,7 @@ pub struct Session {
     state: State,
     queue: Queue,
     dropped: u64,
+    untold: u64,
     batches: u32,
     hold: Option<Hold>,
     tickets: u64,
@@ -170,6 +171,7 @@ impl Session {
             state: State::Handshaken,
             queue: Queue::default(),
             dropped: 0,
+            untold: 0,
             batches: 0,
             hold: None,
             tickets: 0,
@@ -285,7 +287,10 @@ impl Session {
         }
         match self.queue.push(delivery, &self.options.queue) {
             Queued::Full => return Push::Overflow,
-            Queued::Dropped(n) => self.dropped += n as u64,
+            Queued::Dropped(n) => {
+                self.dropped += n as u64;
+                self.untold += n as u64;
+            }
             Queued::Kept => {}
         }
         if self.batches > 0 { Push::Waits } else { Push::Wake }
@@ -318,7 +323,13 @@ impl Session {
         (self.queue.len(), self.queue.bytes())
     }
 
-    /// Messages dropped by [`crate::queue::Overflow::DropOldest`] since the last call.
+    /// Messages dropped by [`crate::queue::Overflow::DropOldest`] that the client does not know of: its next connect
+    /// reply says how many, as `ext.dropped`.
+    pub fn take_untold(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// Messages dropped by [`crate::queue::Overflow::DropOldest`] since the last call: for counting.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }

@@ -98,6 +98,11 @@ impl Bridge {
         }
     }
 
+    /// Stops reading from the brokers: what is in flight toward them goes on.
+    pub fn stop(&self) {
+        self.feeds.iter().flatten().for_each(|feed| feed.stop());
+    }
+
     /// The mappings.
     pub fn table(&self) -> &Arc<Table> {
         &self.table

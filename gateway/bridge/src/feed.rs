@@ -137,6 +137,14 @@ impl Feed {
         }
     }
 
+    /// Ends it for good, whoever holds it: the gateway stops.
+    pub(crate) fn stop(&self) {
+        if let Some(task) = self.holders.lock().task.take() {
+            task.abort();
+        }
+        self.state.send_replace(FeedState::Closed);
+    }
+
     pub(crate) fn is_live(&self) -> bool {
         *self.state.borrow() == FeedState::Live
     }

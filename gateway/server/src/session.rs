@@ -217,9 +217,21 @@ impl LiveSession {
         released
     }
 
-    /// Takes up to `max` waiting messages into `out`.
-    pub(crate) fn take(&self, max: usize, mut out: impl FnMut(Arc<Delivery>)) {
+    /// Takes the waiting messages into `out`: for a poll's response.
+    pub(crate) fn take(&self, mut out: impl FnMut(Arc<Delivery>)) {
         let mut inner = self.inner.lock();
+        while let Some(delivery) = inner.session.pop() {
+            out(delivery);
+        }
+    }
+
+    /// Takes up to `max` waiting messages for a socket, if it is the one that carries the session now: after a client
+    /// came back by another, the old one gets nothing more.
+    pub(crate) fn take_for(&self, outlet: &Outlet, max: usize, mut out: impl FnMut(Arc<Delivery>)) {
+        let mut inner = self.inner.lock();
+        if !matches!(&inner.link, Link::Socket(current) if std::ptr::eq(Arc::as_ptr(current), outlet)) {
+            return;
+        }
         for _ in 0..max {
             match inner.session.pop() {
                 Some(delivery) => out(delivery),

@@ -296,3 +296,22 @@ async fn draining_answers_what_is_held_and_refuses_newcomers() {
     let reply = post(&client(), &running.url(), "", hello).await.2;
     assert_eq!((&reply[0]["error"], &reply[0]["advice"]["reconnect"]), (&json!("503::draining"), &json!("handshake")));
 }
+
+#[tokio::test]
+async fn a_client_that_came_back_by_another_socket_is_served_there() {
+    let running = Running::start(ServerSettings::default()).await;
+    let mut old = running.socket().await;
+    let id = old.handshake().await;
+    old.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2"})).await;
+    old.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/a","id":"3"})).await;
+    let mut new = running.socket().await;
+    new.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"4"}])).await;
+    old.send(json!([{"channel":"/meta/nothing","clientId":id,"id":"5"}])).await;
+    assert_eq!(old.next().await.unwrap()[0]["successful"], false);
+    running.publish("/a", "1");
+    assert_eq!(new.next().await.unwrap()[0]["data"], 1, "the connect says which socket carries the session");
+    old.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"6"}])).await;
+    old.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/b","id":"7"})).await;
+    running.publish("/a", "2");
+    assert_eq!(old.next().await.unwrap()[0]["data"], 2);
+}

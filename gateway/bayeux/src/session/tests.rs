@@ -135,6 +135,17 @@ fn a_full_queue_asks_for_the_sessions_end() {
     assert_eq!(session.push(message(3)), Push::Overflow);
 }
 
+#[test]
+fn what_was_dropped_is_counted_and_told_once() {
+    let now = Instant::now();
+    let queue = QueueLimits { max_messages: 2, max_bytes: 1 << 20, overflow: Overflow::DropOldest };
+    let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
+    (0..5).for_each(|n| assert_eq!(session.push(message(n)), Push::Wake));
+    assert_eq!((session.take_untold(), session.take_untold()), (3, 0));
+    assert_eq!((session.take_dropped(), session.take_dropped()), (3, 0));
+    assert_eq!(session.pop().unwrap().json(), message(3).json());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Connect { socket: bool, alone: bool, timeout: Option<u64> },

@@ -11,7 +11,7 @@ use ::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bayeux::message::{ClientAdvice, Message};
 use bayeux::reply::{Advice, Reconnect, Reply};
-use bayeux::session::{Carrier, Connect, EndReason, Ticket, unknown_session};
+use bayeux::session::{Carrier, Connect, EndReason, Session, Ticket, unknown_session};
 use futures_util::future::join_all;
 use std::future::Future;
 use std::pin::Pin;
@@ -87,7 +87,11 @@ pub(super) async fn exchange(
     }
     if let Some(session) = &session {
         if context.carrier == Carrier::LongPolling || connected {
-            session.take(usize::MAX, |delivery| body.push(|out| out.extend_from_slice(delivery.json())));
+            session.take(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
+        }
+        if connected {
+            let dropped = session.with(Session::take_untold);
+            replies.as_mut_slice().last_mut().into_iter().for_each(|reply| reply.tell_dropped(dropped));
         }
         if connected || processed.handshaken {
             session.replied(Instant::now());

@@ -12,7 +12,7 @@ use crate::session::LiveSession;
 use bayeux::error;
 use bayeux::message::{self, ClientAdvice};
 use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
-use bayeux::session::{Carrier, Connect, EndReason, Ticket, unknown_session};
+use bayeux::session::{Carrier, Connect, EndReason, Session, Ticket, unknown_session};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -89,9 +89,7 @@ pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers:
 impl Connection {
     async fn run(&mut self) {
         loop {
-            if !self.closing {
-                self.read_frames();
-            }
+            self.read_frames();
             self.obey();
             if self.outlet.dead() {
                 break;
@@ -128,9 +126,17 @@ impl Connection {
         self.last_words().await;
     }
 
+    /// The next frame may be dealt with: the one before is, and neither outcomes nor replies pile up.
+    fn may_go_on(&self) -> bool {
+        !self.closing
+            && self.processing.is_none()
+            && self.awaited.len() < self.server.settings().max_in_flight
+            && !self.outlet.congested()
+    }
+
     /// Cuts the buffer into frames, up to the first whose processing takes time.
     fn read_frames(&mut self) {
-        while self.processing.is_none() && !self.closing && self.awaited.len() < self.server.settings().max_in_flight {
+        while self.may_go_on() {
             match self.decoder.decode(&mut self.buffer) {
                 Ok(None) => break,
                 Ok(Some(event)) => self.event(event),
@@ -260,6 +266,7 @@ impl Connection {
                     session.release(ticket, now);
                     reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
                 }
+                reply.tell_dropped(session.with(Session::take_untold));
                 Some(reply)
             }
         }
@@ -274,7 +281,9 @@ impl Connection {
         if let Some(held) = held.filter(|held| held.until <= Instant::now() + Duration::from_millis(2)) {
             self.held = None;
             if session.release(held.ticket, Instant::now()) {
-                self.send(&[held.reply]);
+                let mut reply = held.reply;
+                reply.tell_dropped(session.with(Session::take_untold));
+                self.send(&[reply]);
             }
         }
     }

@@ -23,6 +23,9 @@ const BATCH: usize = 64;
 /// Of those, at most so many deliveries before waiting replies get their turn.
 const DELIVERIES: usize = 48;
 
+/// Reply frames that may wait for a peer that does not read.
+const MAX_REPLIES: usize = 1_024;
+
 /// A connect that this socket holds.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -132,7 +135,7 @@ impl Outlet {
             return;
         }
         loop {
-            write.fill();
+            write.fill(self);
             if write.pieces.is_empty() {
                 write.rest();
                 return;
@@ -156,7 +159,7 @@ impl Outlet {
     /// One round of writing by the task over any stream: `write` gets the slices. `Ok(false)`: nothing is left.
     pub(crate) fn write_round(&self, write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<bool> {
         let mut state = self.write.lock();
-        state.fill();
+        state.fill(self);
         if state.pieces.is_empty() {
             state.rest();
             return Ok(false);
@@ -171,6 +174,11 @@ impl Outlet {
 
     pub(crate) fn blocked(&self) -> bool {
         self.write.lock().blocked
+    }
+
+    /// So many replies wait that the peer, who does not read them, is not read either.
+    pub(crate) fn congested(&self) -> bool {
+        self.write.lock().replies.len() >= MAX_REPLIES
     }
 
     pub(crate) fn dead(&self) -> bool {
@@ -216,13 +224,13 @@ impl Outlet {
 impl Write {
     /// Tops the pieces up from the session's queue and the replies. Deliveries come first, as in CometD, but replies
     /// get into every round.
-    fn fill(&mut self) {
+    fn fill(&mut self, outlet: &Outlet) {
         let room = DELIVERIES.saturating_sub(self.pieces.len());
         if room > 0
             && let Some(session) = &self.session
         {
             let pieces = &mut self.pieces;
-            session.take(room, |delivery| {
+            session.take_for(outlet, room, |delivery| {
                 let frame = delivery.framed(frame::message_frame).clone();
                 pieces.push_back(Piece::Delivery(delivery, frame));
             });
