@@ -24,7 +24,7 @@ services:
 const SYMBOLS: [(&str, f64); 6] =
     [("ACME", 101.20), ("GLOBEX", 54.75), ("HOOLI", 312.40), ("INITECH", 18.05), ("STARK", 224.90), ("WAYNE", 87.30)];
 /// Between ticks.
-const EVERY: Duration = Duration::from_millis(400);
+const EVERY: Duration = Duration::from_millis(100);
 
 /// The quickstart's config, with the environment over it.
 pub fn sources() -> Sources {

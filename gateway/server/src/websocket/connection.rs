@@ -82,8 +82,18 @@ pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers:
     };
     connection.server.stats().websockets.inc();
     connection.run().await;
-    connection.server.stats().websockets.dec();
-    connection.leave();
+}
+
+/// However the task ends, also when it is given up: the session stays, with what was not sent.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.server.stats().websockets.dec();
+        let (_, unsent) = self.outlet.finish();
+        self.outlet.control().held = None;
+        if let Some(session) = self.session.take() {
+            session.detach(&self.outlet, self.held.take(), unsent);
+        }
+    }
 }
 
 impl Connection {
@@ -392,15 +402,6 @@ impl Connection {
         if let Some(plain) = self.outlet.plain().filter(|_| self.closing) {
             let _ = socket2::SockRef::from(plain).shutdown(std::net::Shutdown::Write);
             let _ = tokio::time::timeout(LINGER, discard(plain)).await;
-        }
-    }
-
-    /// The socket is gone; the session stays, with what was not sent.
-    fn leave(&mut self) {
-        let (_, unsent) = self.outlet.finish();
-        self.outlet.control().held = None;
-        if let Some(session) = self.session.take() {
-            session.detach(&self.outlet, self.held.take(), unsent);
         }
     }
 }
