@@ -507,7 +507,7 @@ async fn a_killed_broker_comes_back_and_every_answer_was_true() {
     let accounts = publisher.await.unwrap();
     assert!(!accounts.refused.is_empty(), "during the outage some were refused");
     let unknown = accounts.unknown.len();
-    assert!(unknown < 200, "{unknown} were in flight when the broker died, or held back for too long");
+    assert!(unknown < 1000, "{unknown} were in flight when the broker died, or held back for too long");
     settle(&broker, &topic, &accounts, &mut reader).await;
     connector.close(Duration::from_secs(5)).await;
 }

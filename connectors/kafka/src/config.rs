@@ -3,6 +3,7 @@
 use crate::properties::{self, PropertyValue};
 use connector::{ByteSize, Context, Duration, SettingsError, TlsSettings};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -40,10 +41,6 @@ pub struct Settings {
     /// How many bytes of them (values, keys, headers).
     #[serde(default = "default_max_in_flight_bytes")]
     pub max_in_flight_bytes: ByteSize,
-    /// How long a record that was handed to the client may wait for its confirmation before it is given up as "may be
-    /// stored". At least the longest `publish_timeout` of the mappings that use this connector.
-    #[serde(default = "default_publish_timeout")]
-    pub publish_timeout: Duration,
 }
 
 fn default_discover_every() -> Duration {
@@ -54,9 +51,6 @@ fn default_max_in_flight() -> usize {
 }
 fn default_max_in_flight_bytes() -> ByteSize {
     ByteSize::from_mib(256)
-}
-fn default_publish_timeout() -> Duration {
-    Duration::from_secs(5)
 }
 
 /// How a topic is made that a publish asked for.
@@ -91,8 +85,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("socket.nagle.disable", "true"),
     ("socket.timeout.ms", "10000"),
     ("socket.connection.setup.timeout.ms", "3000"),
-    ("reconnect.backoff.ms", "50"),
-    ("reconnect.backoff.max.ms", "1000"),
+    ("reconnect.backoff.ms", "200"),
+    ("reconnect.backoff.max.ms", "500"),
     ("retry.backoff.max.ms", "1000"),
 ];
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[("partitioner", "murmur2_random"), ("linger.ms", "1")];
@@ -106,6 +100,12 @@ const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
     // A deleted topic is then noticed at once; where it was only not known yet, reading goes on by itself.
     ("topic.metadata.propagation.max.ms", "1000"),
 ];
+
+/// How long librdkafka goes on with a record that it has, in milliseconds. Far longer than any publisher waits (each has its
+/// own deadline, by which it is told that the outcome is unknown): when a record that may have been stored is given up,
+/// librdkafka begins a new producer epoch, and sends those behind it again under that, which stores them twice where
+/// they had been stored.
+const MESSAGE_TIMEOUT: &str = "120000";
 
 impl KafkaPlan {
     /// Finds every mistake: librdkafka itself reads the properties, and makes clients that know no broker.
@@ -138,7 +138,7 @@ impl KafkaPlan {
     pub(crate) fn producer(&self, context: Option<&Context>) -> ClientConfig {
         let mut config = self.client(PRODUCER_DEFAULTS, context);
         config.set("enable.idempotence", "true").set("acks", "all");
-        config.set("message.timeout.ms", self.settings.publish_timeout.get().as_millis().to_string());
+        config.set("message.timeout.ms", MESSAGE_TIMEOUT);
         // Our own count refuses first; librdkafka's lags a little behind it.
         config.set("queue.buffering.max.messages", (self.settings.max_in_flight + 10_000).to_string());
         let kib = self.settings.max_in_flight_bytes.get() / 1024 + 1024;
@@ -177,6 +177,9 @@ impl KafkaPlan {
             config.set(name, value);
         }
         config.set("allow.auto.create.topics", "false");
+        // Our own log decides what is shown; without this, librdkafka would say nothing below an error.
+        let debug = self.properties.contains_key("debug");
+        config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config
     }
 }
@@ -211,9 +214,6 @@ fn check_bounds(settings: &Settings) -> Result<(), SettingsError> {
     }
     if settings.discover_every < Duration::from_millis(100) {
         return Err(SettingsError::at("discover_every", "write at least 100ms"));
-    }
-    if settings.publish_timeout < Duration::from_millis(100) || settings.publish_timeout > Duration::from_secs(3600) {
-        return Err(SettingsError::at("publish_timeout", "write a duration from 100ms to 1h"));
     }
     if let Some(create) = &settings.create_topics {
         if create.partitions < 1 {

@@ -71,7 +71,7 @@ const RESERVED: &[(&[&str], &str)] = &[
     (&["bootstrap.servers", "metadata.broker.list"], "write the brokers under `brokers`"),
     (&["acks", "request.required.acks"], "a publish is confirmed when all replicas in sync have it, always"),
     (&["enable.idempotence", "enable.gapless.guarantee"], "the producer is idempotent, always"),
-    (&["message.timeout.ms", "delivery.timeout.ms"], "write `publish_timeout` beside `properties`"),
+    (&["message.timeout.ms", "delivery.timeout.ms"], "write `publish_timeout` in the mapping"),
     (
         &["queue.buffering.max.messages", "queue.buffering.max.kbytes"],
         "write `max_in_flight` or `max_in_flight_bytes` beside `properties`",

@@ -35,6 +35,9 @@ const MISSES: u32 = 2;
 const MISSES_OF_OURS: u32 = 25;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long the first connection to a leader may take after the cluster has answered again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
 type Answer = Result<Option<Position>, PublishError>;
 
 /// A producer. Dropping one waits for its threads, so that happens on a thread of its own.
@@ -86,6 +89,7 @@ enum Making {
 
 struct Waiting {
     record: Outbound,
+    since: Instant,
     ticket: Arc<Ticket>,
     pending: Box<Pending>,
 }
@@ -244,7 +248,7 @@ impl Line {
         let (sender, answer) = oneshot::channel();
         let (deadline, ticket) = (record.deadline, Arc::<Ticket>::default());
         let pending = Box::new(Pending { answer: sender, _seat: seat });
-        let waiting = Waiting { record, ticket: ticket.clone(), pending };
+        let waiting = Waiting { record, since: Instant::now(), ticket: ticket.clone(), pending };
 
         let mut state = self.state.lock();
         if state.closed {
@@ -415,8 +419,12 @@ fn refuse(lanes: &mut HashMap<ByteString, Lane>, name: &ByteString, error: &Publ
 }
 
 fn hand_over(link: &Link, producer: &Producer, waiting: Waiting) {
-    let Waiting { record, ticket, pending } = waiting;
-    if record.deadline <= Instant::now() || !ticket.hand() {
+    let Waiting { record, since, ticket, pending } = waiting;
+    // After an outage the connection to the partition's leader may take a moment more: what has not that long any more
+    // is better refused, as surely not stored, than sent with an outcome that nobody will know in time.
+    let now = Instant::now();
+    let needed = now.duration_since(since).min(RECONNECT);
+    if record.deadline <= now + needed || !ticket.hand() {
         if ticket.take_back() {
             pending.answer(Err(PublishError::Unavailable("the deadline was over before the record was sent".into())));
         }

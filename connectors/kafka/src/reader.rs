@@ -32,6 +32,8 @@ pub(crate) type Consumer = BaseConsumer<Listening>;
 const TURN: usize = 256;
 /// How often librdkafka's own events (logs, errors) are served when nothing else happens.
 const IDLE: Duration = Duration::from_millis(250);
+/// How long serving them may take.
+const EVENTS: Duration = Duration::from_millis(1);
 /// How long a full subscription may hold up others on the same partition.
 const HOLD_UP: Duration = Duration::from_millis(100);
 /// How long to wait before a partition that failed is looked at again: doubled each time.
@@ -159,6 +161,8 @@ struct Reader {
     again: VecDeque<u64>,
     /// Partitions with a record that a full subscription still has to get.
     held: HashSet<u64>,
+    /// When librdkafka's own events were served.
+    served: Instant,
     /// Subscriptions that were full, and since when.
     full: Vec<(Arc<Reading>, Instant)>,
 }
@@ -175,6 +179,7 @@ impl Reader {
             next_slot: 0,
             again: VecDeque::new(),
             held: HashSet::new(),
+            served: Instant::now(),
             full: Vec::new(),
         }
     }
@@ -200,8 +205,12 @@ impl Reader {
             if inbox.sweep {
                 self.let_go(|reading| reading.is_over());
             }
-            // Serves logs and errors, which go to the contexts; records come by the partitions' own queues.
-            while self.consumer.poll(Duration::ZERO).is_some() {}
+            if self.served.elapsed() >= IDLE {
+                // Logs and errors, which go to the context; records come by the partitions' own queues. A poll without
+                // patience would end after one of them.
+                while self.consumer.poll(EVENTS).is_some() {}
+                self.served = Instant::now();
+            }
             if inbox.room {
                 self.again.extend(self.held.iter().copied());
             }

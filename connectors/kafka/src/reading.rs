@@ -79,9 +79,9 @@ impl Reading {
                 _ = reading.sink.reserve() => {}
             }
             reading.waiting.store(false, Ordering::Release);
-            if let Some(desk) = desk.upgrade() {
-                desk.room();
-            }
+            // It may have been moved to another reader meanwhile, and be full there as well.
+            let desks = [desk.upgrade(), reading.home()];
+            desks.into_iter().flatten().for_each(|desk| desk.room());
         });
     }
 }
