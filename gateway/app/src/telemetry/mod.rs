@@ -2,11 +2,12 @@
 //!
 //! - [`init_logging`]: log lines on stderr, for people or for machines (`logging.rs`).
 //! - [`Telemetry`]: the bridge's observer, which counts and traces what it is told (`observer.rs`, `instruments.rs`,
-//!   `traces.rs`), and what is looked up at each scrape (`snapshot.rs`, `gauges.rs`).
+//!   `traces.rs`, `exporter.rs`), and what is looked up at each scrape (`snapshot.rs`, `gauges.rs`).
 //!
 //! The names of the metrics are documented in `docs/metrics.md`; a test holds that page and the exporter together.
 //! A client id is a secret of its session: it is in no log line, label or attribute.
 
+mod exporter;
 mod gauges;
 mod instruments;
 mod labels;
@@ -18,7 +19,7 @@ mod snapshot;
 mod traces;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use life::Telemetry;
 pub use logging::init_logging;

@@ -3,6 +3,7 @@
 //! Spans are named by the semantic conventions for messaging: the operation and the topic as the mapping's author wrote
 //! it, so that a channel of a single order is an attribute and not a name of its own.
 
+use super::exporter::Told;
 use bayeux::channel::{ChannelName, ChannelPattern};
 use bayeux_bridge::mapping::{IngestMatch, Mapping, SubscribeMatch, Table};
 use bayeux_bridge::observe::{Span, Step};
@@ -15,10 +16,9 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use parking_lot::Mutex;
 use rand::Rng as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -54,8 +54,8 @@ impl Traces {
         }
         let exporter = OtlpExporter::builder().with_tonic().with_endpoint(endpoint).build();
         let exporter = exporter.map_err(|error| EndpointError::Url(error.to_string()))?;
-        let told = Told { inner: exporter, endpoint: endpoint.to_owned(), failing: AtomicBool::new(false) };
-        let provider = SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(told).build();
+        let exporter = Told::new(exporter, endpoint);
+        let provider = SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
         Ok(Self::of(provider, table, services))
     }
 
@@ -192,39 +192,4 @@ fn parse(traceparent: &str) -> Option<SpanContext> {
 fn write(context: &SpanContext) -> ByteString {
     let flags = u8::from(context.is_sampled());
     format!("00-{}-{}-{flags:02x}", context.trace_id(), context.span_id()).into()
-}
-
-/// An exporter whose failures are told once an outage, not once a batch.
-#[derive(Debug)]
-struct Told<E> {
-    inner: E,
-    endpoint: String,
-    failing: AtomicBool,
-}
-
-impl<E: SpanExporter> SpanExporter for Told<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let spans = batch.len();
-        let endpoint = &self.endpoint;
-        match self.inner.export(batch).await {
-            Ok(()) if self.failing.swap(false, Ordering::Relaxed) => tracing::info!(%endpoint, "traces are sent again"),
-            Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(%endpoint, spans, %error, "traces cannot be sent, and are dropped until they can");
-            }
-            Ok(()) | Err(_) => {}
-        }
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
 }
