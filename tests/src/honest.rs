@@ -35,10 +35,11 @@ impl Honest {
             let (mut times, mut worst, mut seen) = (Vec::new(), 0, 0);
             let mut acknowledgements = Vec::new();
             let mut ending = false;
-            while !ending || seen < times.len() {
+            // At least a second of it, however short the misbehaviour is.
+            while !ending || times.len() < 100 || seen < times.len() {
                 tokio::select! {
                     _ = &mut stopped, if !ending => ending = true,
-                    _ = ticks.tick(), if !ending => {
+                    _ = ticks.tick(), if !ending || times.len() < 100 => {
                         acknowledgements.push(publisher.publish(&channel, &format!(r#"{{"n":{}}}"#, times.len())));
                         times.push(Instant::now());
                     }
