@@ -28,6 +28,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     headers: true,
     tombstones: true,
     rest_topics: true,
+    retained: false,
     back_pressure: true,
 };
 

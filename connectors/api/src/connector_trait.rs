@@ -37,6 +37,8 @@ pub struct Capabilities {
     pub tombstones: bool,
     /// A `**` may stand in a topic.
     pub rest_topics: bool,
+    /// The broker keeps the last message of a topic for new subscribers (MQTT): [`Subscription::ask_retained`].
+    pub retained: bool,
     /// Slow readers can be made to wait without loss. Core NATS cannot: there drops are counted and reported.
     pub back_pressure: bool,
 }
@@ -122,13 +124,29 @@ impl<T: Send + Sync + 'static> SubscriptionGuard for T {}
 /// A running subscription: dropping it ends it.
 pub struct Subscription {
     ready: oneshot::Receiver<Result<(), SubscribeError>>,
+    retained: Option<Box<dyn Fn() + Send + Sync>>,
     _guard: Box<dyn SubscriptionGuard>,
 }
 
 impl Subscription {
     /// `ready` is told once the start has been resolved; `guard` ends the subscription by its own `Drop`.
     pub fn new(ready: oneshot::Receiver<Result<(), SubscribeError>>, guard: impl SubscriptionGuard) -> Self {
-        Subscription { ready, _guard: Box::new(guard) }
+        Subscription { ready, retained: None, _guard: Box::new(guard) }
+    }
+
+    /// With what asks the broker once more for what it retains.
+    pub fn asking_retained_by(mut self, ask: impl Fn() + Send + Sync + 'static) -> Self {
+        self.retained = Some(Box::new(ask));
+        self
+    }
+
+    /// Asks the broker once more for the messages that it retains under this filter: they come in the same stream, in
+    /// order with the others, marked [`Inbound::retained`]. Those that may come unasked, because the link was lost
+    /// meanwhile, are marked [`Inbound::redelivered`] as well. Does nothing where nothing is retained.
+    pub fn ask_retained(&self) {
+        if let Some(ask) = &self.retained {
+            ask();
+        }
     }
 
     /// Resolves when the start is resolved: what is stored from then on arrives. Waits while the broker is absent.

@@ -18,6 +18,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     headers: true,
     tombstones: true,
     rest_topics: true,
+    retained: false,
     back_pressure: true,
 };
 

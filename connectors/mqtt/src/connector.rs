@@ -66,6 +66,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     headers: true,
     tombstones: false,
     rest_topics: true,
+    retained: true,
     back_pressure: true,
 };
 
@@ -153,7 +154,11 @@ impl Connector for MqttConnector {
         self.shared.work.notify_one();
         let guard = Guard { shared: Arc::clone(&self.shared), key };
         self.runtime.spawn(forward(parcels, sink, stop, Guard { shared: Arc::clone(&self.shared), key }));
-        Ok(Subscription::new(ready, guard))
+        let asked = Arc::clone(&self.shared);
+        Ok(Subscription::new(ready, guard).asking_retained_by(move || {
+            asked.table.lock().ask_retained(key);
+            asked.work.notify_one();
+        }))
     }
 
     fn probe(&self, timeout: Duration) -> BoxFuture<'_, Result<String, String>> {

@@ -151,6 +151,25 @@ impl Table {
         Ok(key)
     }
 
+    /// A subscriber wants what is retained once more: a new SUBSCRIBE brings it, to this one alone.
+    pub(crate) fn ask_retained(&mut self, key: u64) {
+        let of = |shared: &Shared| shared.members.iter().any(|member| member.key == key);
+        let Some(native) = self.filters.iter().find(|(_, shared)| of(shared)).map(|(native, _)| Arc::clone(native))
+        else {
+            return;
+        };
+        let waits = self.filters.get(&native).is_some_and(|shared| shared.asked == Asked::Not && !shared.held);
+        if waits {
+            return; // the SUBSCRIBE that is yet to be sent brings it
+        }
+        let making = self.make(&native);
+        let members = self.filters.get_mut(&native).map(|shared| shared.members.iter_mut()).into_iter().flatten();
+        for member in members.filter(|member| member.key == key) {
+            member.retained = making;
+            member.again = false;
+        }
+    }
+
     /// A new making of the SUBSCRIBE for a filter, to be sent.
     fn make(&mut self, native: &Arc<str>) -> u64 {
         let id = loop {

@@ -115,6 +115,7 @@ impl Plan {
             headers: true,
             tombstones: false,
             rest_topics: true,
+            retained: false,
             back_pressure: self.jetstream,
         }
     }

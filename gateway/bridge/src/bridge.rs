@@ -234,14 +234,9 @@ impl Listener for Bridge {
         }))
     }
 
-    fn admit(&self, session: &Arc<LiveSession>, channel: &ChannelName, register: &mut dyn FnMut()) {
-        let feeds = self.feeds_of(channel);
-        let stores: Vec<_> = feeds.iter().map(|feed| feed.retained()).collect();
-        register();
-        for store in &stores {
-            for delivery in store.reached_by(channel) {
-                session.deliver(delivery);
-            }
+    fn subscribed(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
+        for feed in self.feeds_of(channel) {
+            feed.welcome(session, channel);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Egress: a record becomes a message, serialized once and shared by all who are subscribed.
 
-use crate::feed::Retained;
+use crate::feed::Newcomers;
 use crate::mapping::{EgressError, Include, OnError, Table, delivery_data};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use base64::Engine as _;
@@ -47,14 +47,14 @@ impl Reader {
         }
     }
 
-    /// A record that the broker keeps for new subscribers: kept here for them as well. An empty one ends that.
-    pub(crate) fn retained(&mut self, record: &Inbound, store: &mut Retained) -> Verdict {
+    /// A record that the broker keeps for new subscribers.
+    pub(crate) fn retained(&mut self, record: &Inbound, newcomers: &mut Newcomers) -> Verdict {
+        if newcomers.is_empty() {
+            return Verdict::Done;
+        }
         match self.message(record) {
             Ok(Some((channel, delivery))) => {
-                let delivery = Arc::new(delivery);
-                let empty = record.payload.as_ref().is_none_or(Bytes::is_empty);
-                store.keep(&channel, (!empty).then(|| Arc::clone(&delivery)));
-                self.server.publish_shared(&channel, &delivery);
+                newcomers.give(&channel, &Arc::new(delivery));
                 Verdict::Done
             }
             Ok(None) => Verdict::Done,
@@ -67,7 +67,9 @@ impl Reader {
         let Some(mapping) = self.table.get(self.mapping) else { return Ok(None) };
         let spec = mapping.spec();
         let message = self.table.egress(self.mapping, record).and_then(|channel| {
-            let data = delivery_data(spec.format, record.payload.as_ref())?;
+            // Where messages are retained, an empty one takes the retained one away: nothing is left, as by a tombstone.
+            let emptied = |payload: &&Bytes| payload.is_empty() && mapping.capabilities().retained;
+            let data = delivery_data(spec.format, record.payload.as_ref().filter(|payload| !emptied(payload)))?;
             Ok((channel, data))
         });
         let (channel, data) = match message {

@@ -8,13 +8,13 @@ use crate::mapping::Table;
 use crate::observe::Observer;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
-use bayeux_server::Server;
+use bayeux_server::{LiveSession, Server};
 use connector::{Connector, Start};
-use parking_lot::{Mutex, MutexGuard};
-use std::collections::BTreeMap;
+use parking_lot::Mutex;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// How long a feed stays open without subscribers.
@@ -23,8 +23,8 @@ const LINGER: Duration = Duration::from_secs(30);
 const BUFFER: usize = 1_024;
 /// Records dealt with in one go.
 const BATCH: usize = 256;
-/// How many topics' retained messages a feed keeps for new subscribers; the oldest make room.
-const MAX_RETAINED: usize = 10_000;
+/// Between two questions to the broker for what it retains, however many subscribers are new.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 /// Between attempts to open a feed that failed.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -50,7 +50,9 @@ pub struct Feed {
     observer: Arc<dyn Observer>,
     state: watch::Sender<FeedState>,
     holders: Mutex<Holders>,
-    retained: Mutex<Retained>,
+    newcomers: Mutex<Newcomers>,
+    /// There are newcomers for whom the broker was not asked yet.
+    ask: Notify,
     this: Weak<Feed>,
 }
 
@@ -78,7 +80,8 @@ impl Feed {
             observer: Arc::clone(observer),
             state: watch::Sender::new(FeedState::Closed),
             holders: Mutex::default(),
-            retained: Mutex::default(),
+            newcomers: Mutex::default(),
+            ask: Notify::new(),
             this: Weak::clone(this),
         })
     }
@@ -133,7 +136,6 @@ impl Feed {
         {
             task.abort();
             self.state.send_replace(FeedState::Closed);
-            *self.retained.lock() = Retained::default();
         }
     }
 
@@ -162,9 +164,13 @@ impl Feed {
         }
     }
 
-    /// What the broker keeps for new subscribers. While the guard lives, nothing retained is fanned out.
-    pub(crate) fn retained(&self) -> MutexGuard<'_, Retained> {
-        self.retained.lock()
+    /// A session is subscribed from now on: what the broker retains for new subscribers is asked for and goes to it
+    /// alone.
+    pub(crate) fn welcome(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
+        if self.connector.capabilities().retained {
+            self.newcomers.lock().add(session, channel, Instant::now());
+            self.ask.notify_one();
+        }
     }
 
     async fn run(self: Arc<Self>) {
@@ -193,6 +199,7 @@ impl Feed {
         let mut reader = Reader::new(Arc::clone(&self.table), self.mapping, server.clone(), Arc::clone(&self.observer));
         let mut batch = Vec::new();
         let mut opening = true;
+        let (mut asked, mut may_ask) = (false, tokio::time::Instant::now());
         loop {
             let count = tokio::select! {
                 ready = subscription.ready(), if opening => {
@@ -203,14 +210,25 @@ impl Feed {
                     }
                     continue;
                 }
+                () = self.ask.notified(), if !asked => {
+                    asked = true;
+                    continue;
+                }
+                () = tokio::time::sleep_until(may_ask), if asked && !opening => {
+                    asked = false;
+                    may_ask = tokio::time::Instant::now() + ASK_EVERY;
+                    subscription.ask_retained();
+                    continue;
+                }
                 count = records.recv_many(&mut batch, BATCH) => count,
             };
             if count == 0 {
                 return Failure { text: "the connector ended the subscription".into(), stays: false };
             }
             for record in batch.drain(..) {
-                let verdict = if record.retained {
-                    reader.retained(&record, &mut self.retained.lock())
+                // What is retained is for newcomers, unless the link was lost: then it may be news for all.
+                let verdict = if record.retained && !record.redelivered {
+                    reader.retained(&record, &mut self.newcomers.lock())
                 } else {
                     reader.deliver(&record)
                 };
@@ -234,72 +252,52 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// The last retained message per channel, bounded: above the bound the one that came first makes room.
+/// How long a newcomer waits for what the broker retains.
+const WELCOME: Duration = Duration::from_secs(5);
+/// Newcomers that wait at the same time; above it the ones that came first wait no longer.
+const MAX_NEWCOMERS: usize = 10_000;
+
+/// Sessions that have just subscribed and may get retained messages.
 #[derive(Debug, Default)]
-pub(crate) struct Retained {
-    by_channel: BTreeMap<ChannelName, (u64, Arc<Delivery>)>,
-    by_age: BTreeMap<u64, ChannelName>,
-    next: u64,
+pub(crate) struct Newcomers(VecDeque<Newcomer>);
+
+#[derive(Debug)]
+struct Newcomer {
+    session: Arc<LiveSession>,
+    channel: ChannelName,
+    until: Instant,
+    /// Channels whose retained message it has: the broker may be asked again for others.
+    seen: HashSet<ChannelName>,
 }
 
-impl Retained {
-    pub(crate) fn keep(&mut self, channel: &ChannelName, delivery: Option<Arc<Delivery>>) {
-        if let Some((age, _)) = self.by_channel.remove(channel) {
-            self.by_age.remove(&age);
+impl Newcomers {
+    fn add(&mut self, session: &Arc<LiveSession>, channel: &ChannelName, now: Instant) {
+        self.0.retain(|newcomer| newcomer.until > now);
+        if self.0.len() >= MAX_NEWCOMERS {
+            tracing::warn!("too many new subscribers at a time: some get no retained messages");
+            self.0.pop_front();
         }
-        let Some(delivery) = delivery else { return };
-        if self.by_channel.len() >= MAX_RETAINED
-            && let Some((_, oldest)) = self.by_age.pop_first()
-        {
-            self.by_channel.remove(&oldest);
+        self.0.push_back(Newcomer {
+            session: Arc::clone(session),
+            channel: channel.clone(),
+            until: now + WELCOME,
+            seen: HashSet::new(),
+        });
+    }
+
+    /// Nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Hands a retained message to those who are to get it.
+    pub(crate) fn give(&mut self, channel: &ChannelName, delivery: &Arc<Delivery>) {
+        let now = Instant::now();
+        self.0.retain(|newcomer| newcomer.until > now);
+        for newcomer in &mut self.0 {
+            if newcomer.channel.reaches(channel.as_str()) && newcomer.seen.insert(channel.clone()) {
+                newcomer.session.deliver(Arc::clone(delivery));
+            }
         }
-        self.by_age.insert(self.next, channel.clone());
-        self.by_channel.insert(channel.clone(), (self.next, delivery));
-        self.next += 1;
-    }
-
-    pub(crate) fn reached_by(&self, subscription: &ChannelName) -> Vec<Arc<Delivery>> {
-        if !subscription.is_wild() {
-            return self.by_channel.get(subscription).map(|(_, d)| Arc::clone(d)).into_iter().collect();
-        }
-        let reached = self.by_channel.iter().filter(|(channel, _)| subscription.reaches(channel.as_str()));
-        reached.map(|(_, (_, delivery))| Arc::clone(delivery)).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bayeux::delivery::DeliveryParts;
-
-    fn delivery(data: &str) -> Arc<Delivery> {
-        Arc::new(Delivery::new("/x".into(), &DeliveryParts { data: data.as_bytes(), ..Default::default() }))
-    }
-
-    fn channel(name: &str) -> ChannelName {
-        ChannelName::parse(&name.into()).unwrap()
-    }
-
-    #[test]
-    fn a_new_subscriber_gets_the_last_of_each_channel_it_reaches() {
-        let mut retained = Retained::default();
-        retained.keep(&channel("/a/b"), Some(delivery("1")));
-        retained.keep(&channel("/a/b"), Some(delivery("2")));
-        retained.keep(&channel("/a/c"), Some(delivery("3")));
-        retained.keep(&channel("/z"), Some(delivery("4")));
-        assert_eq!(retained.reached_by(&channel("/a/*")).len(), 2);
-        assert_eq!(retained.reached_by(&channel("/a/b"))[0].json(), delivery("2").json());
-        retained.keep(&channel("/a/b"), None);
-        assert_eq!(retained.reached_by(&channel("/**")).len(), 2);
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_and_the_oldest_goes_first() {
-        let mut retained = Retained::default();
-        for i in 0..=MAX_RETAINED {
-            retained.keep(&channel(&format!("/a/{i}")), Some(delivery("0")));
-        }
-        assert_eq!(retained.reached_by(&channel("/**")).len(), MAX_RETAINED);
-        assert!(retained.reached_by(&channel("/a/0")).is_empty());
     }
 }

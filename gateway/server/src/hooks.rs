@@ -100,11 +100,9 @@ pub trait Listener: Send + Sync + 'static {
     fn service(&self, publish: &Publish) -> Result<(), Refusal>;
     /// A new subscription to a broadcast channel. Each accepted one is followed by one [`Listener::unsubscribed`].
     fn subscribe(&self, session: &Arc<LiveSession>, channel: &ChannelName, message: &Message) -> SubscribeFlow;
-    /// The moment in which an accepted subscription begins: `register` makes it reachable. Whoever keeps something for
-    /// new subscribers hands it over here, so that they get it neither twice nor never.
-    fn admit(&self, session: &Arc<LiveSession>, channel: &ChannelName, register: &mut dyn FnMut()) {
+    /// An accepted subscription has begun: what is published from now on reaches the session.
+    fn subscribed(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
         let _ = (session, channel);
-        register();
     }
     /// A subscription has ended, by the client or with its session.
     fn unsubscribed(&self, session: &LiveSession, channel: &ChannelName);

@@ -205,9 +205,12 @@ async fn subscribe_one(
         SubscribeFlow::Wait(wait) => wait.await?,
     }
     // The registry first: if the session ends in between, the end finds nothing and this side cleans up.
-    server.listener().admit(session, channel, &mut || server.channels().subscribe(channel, session));
+    server.channels().subscribe(channel, session);
     match session.with(|s| s.subscribe(channel)) {
-        Ok(true) => Ok(()),
+        Ok(true) => {
+            server.listener().subscribed(session, channel);
+            Ok(())
+        }
         Ok(false) => {
             server.listener().unsubscribed(session, channel); // a parallel request was first
             Ok(())

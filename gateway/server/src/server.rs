@@ -151,12 +151,7 @@ impl Server {
     /// Sends a message to every session that is subscribed to its channel, once each; how many. What could not be
     /// queued ends its session ([`bayeux::queue::Overflow`]), which is counted.
     pub fn publish(&self, channel: &ChannelName, delivery: Delivery) -> u64 {
-        self.publish_shared(channel, &Arc::new(delivery))
-    }
-
-    /// The same for a message that is kept elsewhere too.
-    pub fn publish_shared(&self, channel: &ChannelName, delivery: &Arc<Delivery>) -> u64 {
-        let (reached, full) = self.0.channels.publish(channel, delivery, &self.0.flusher);
+        let (reached, full) = self.0.channels.publish(channel, &Arc::new(delivery), &self.0.flusher);
         for session in &full {
             self.end_session(session, EndReason::Overflow);
         }

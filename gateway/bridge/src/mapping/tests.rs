@@ -70,6 +70,7 @@ fn traits(syntax: &'static TopicSyntax, keys: bool, partitions: bool) -> Connect
         headers: true,
         tombstones: keys,
         rest_topics: syntax.rest,
+        retained: false,
         back_pressure: true,
     };
     ConnectorTraits { capabilities, syntax }
