@@ -24,6 +24,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     headers: true,
     tombstones: true,
     rest_topics: false,
+    retained: false,
     back_pressure: true,
 };
 

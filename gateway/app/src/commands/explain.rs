@@ -100,7 +100,10 @@ pub fn run(files: &[PathBuf], args: Args) -> ExitCode {
         (None, None) => return ExitCode::FAILURE, // clap asks for one of them
     };
     if args.json {
-        println!("{}", json!({ "asked": found, "mappings": explained, "verdict": verdict, "policy": "everything is allowed: the config has no auth rules" }));
+        println!(
+            "{}",
+            json!({ "asked": found, "mappings": explained, "verdict": verdict, "policy": "everything is allowed: the config has no auth rules" })
+        );
     } else {
         println!("{found}");
         for explained in &explained {
@@ -122,7 +125,9 @@ fn verdict(planned: &plan::Planned, name: &ChannelName, explained: &[Explained])
                 format!("services[{i}] ({}) answers, within {}", service.channel, service.timeout)
             }
             None => match config.unmapped_services {
-                UnmappedServices::Acknowledge => "no service has it: acknowledged, and nothing else (bayeux.unmapped_services)".into(),
+                UnmappedServices::Acknowledge => {
+                    "no service has it: acknowledged, and nothing else (bayeux.unmapped_services)".into()
+                }
                 UnmappedServices::Refuse => "no service has it: refused (bayeux.unmapped_services)".into(),
             },
         },
@@ -131,12 +136,18 @@ fn verdict(planned: &plan::Planned, name: &ChannelName, explained: &[Explained])
             use bayeux_bridge::mapping::Way;
             let taken = |way| explained.iter().find(|e| e.taken && e.way == way);
             match (taken(Way::Ingest), taken(Way::Egress)) {
-                (Some(i), Some(e)) if i.mapping == e.mapping => format!("mappings[{}]: to the broker and back to subscribers", i.mapping),
-                (Some(i), Some(e)) => format!("publishes go by mappings[{}], records come by mappings[{}]", i.mapping, e.mapping),
+                (Some(i), Some(e)) if i.mapping == e.mapping => {
+                    format!("mappings[{}]: to the broker and back to subscribers", i.mapping)
+                }
+                (Some(i), Some(e)) => {
+                    format!("publishes go by mappings[{}], records come by mappings[{}]", i.mapping, e.mapping)
+                }
                 (Some(i), None) => format!("mappings[{}]: to the broker, and to no browser", i.mapping),
                 (None, Some(e)) => format!("mappings[{}]: from the broker only; publishing is refused", e.mapping),
                 (None, None) => match config.unmapped_channels {
-                    UnmappedChannels::Local => "no mapping has it: from browser to browser on this node (bayeux.unmapped_channels)".into(),
+                    UnmappedChannels::Local => {
+                        "no mapping has it: from browser to browser on this node (bayeux.unmapped_channels)".into()
+                    }
                     UnmappedChannels::Deny => "no mapping has it: refused (bayeux.unmapped_channels)".into(),
                 },
             }
