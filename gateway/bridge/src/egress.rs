@@ -127,6 +127,8 @@ fn place(record: &Inbound) -> String {
         place.push_str(&format!(" partition {partition}"));
     }
     match &record.position {
+        // In a partition the number is the offset + 1 (see `Position`).
+        Some(Position::Number(n)) if record.partition.is_some() => place.push_str(&format!(" offset {}", n.saturating_sub(1))),
         Some(Position::Number(n)) => place.push_str(&format!(" position {n}")),
         Some(Position::Token(token)) => place.push_str(&format!(" position {token}")),
         None => {}

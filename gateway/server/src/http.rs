@@ -28,12 +28,14 @@ use origin::Origin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The routes of a Bayeux server: `path` and all below it, as clients append `/handshake`, `/connect`, `/disconnect`.
+/// The routes of a Bayeux server: `path` and all below it, as clients append `/handshake`, `/connect`, `/disconnect`, or
+/// just a slash.
 pub fn router(server: Server, path: &str) -> Router {
     let path = path.trim_end_matches('/');
     let below = format!("{path}/{{*rest}}");
-    let at = if path.is_empty() { "/" } else { path };
-    Router::new().route(at, any(handle)).route(&below, any(handle)).with_state(server)
+    let routes = Router::new().route(&format!("{path}/"), any(handle)).route(&below, any(handle));
+    let routes = if path.is_empty() { routes } else { routes.route(path, any(handle)) };
+    routes.with_state(server)
 }
 
 async fn handle(State(server): State<Server>, request: Request) -> Response {
@@ -117,10 +119,13 @@ async fn long_polling(server: Server, request: Request) -> Response {
         Ok(body) => body,
         Err(response) => return response,
     };
+    // Any content type may hold JSON, as in CometD; tools such as curl say "form" unless they are told otherwise.
     let form = parts
         .headers
         .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
+        && !body.trim_ascii_start().starts_with(b"[")
+        && !body.trim_ascii_start().starts_with(b"{");
     let messages = if form { callback::form_messages(&body) } else { message::parse(&utf8(body)).ok() };
     match messages {
         Some(messages) if !messages.is_empty() => {

@@ -262,6 +262,9 @@ async fn callback_polling_calls_the_callback_and_bad_requests_are_told_so() {
     assert_eq!(client.put(&url).send().await.unwrap().status(), 400);
     let (status, _, body) = post(&client, &url, "", json!("no message")).await;
     assert_eq!((status, body), (400, json!([{"successful":false,"error":"400::json_invalid"}])));
+    let form = client.post(format!("{url}/")).header("content-type", "application/x-www-form-urlencoded");
+    let text = form.body(r#"[{"channel":"/meta/handshake"}]"#).send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("\"successful\":true"), "JSON is taken whatever its content type is: {text}");
     let big = client.post(&url).body("x".repeat(70_000)).send().await.unwrap();
     assert_eq!(big.status(), 413);
     let foreign = client.post(&url).header("origin", "https://evil.example").body("[]").send().await.unwrap();
@@ -314,4 +317,30 @@ async fn a_client_that_came_back_by_another_socket_is_served_there() {
     old.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/b","id":"7"})).await;
     running.publish("/a", "2");
     assert_eq!(old.next().await.unwrap()[0]["data"], 2);
+}
+
+#[tokio::test]
+async fn nothing_follows_the_close_frame_and_what_waits_stays_with_the_session() {
+    let running = Running::start(ServerSettings::default()).await;
+    let mut socket = running.socket().await;
+    let id = socket.handshake().await;
+    socket.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"2"})).await;
+    socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/a","id":"3"})).await;
+    socket.0.send(Message::Close(None)).await.unwrap();
+    let mut closed = false;
+    for n in 0..200 {
+        running.publish("/a", &n.to_string());
+        tokio::task::yield_now().await;
+    }
+    let mut got = 0;
+    while let Some(Ok(message)) = socket.0.next().await {
+        assert!(!closed, "a frame after the close frame: {message:?}");
+        match message {
+            Message::Close(_) => closed = true,
+            _ => got += 1,
+        }
+    }
+    let mut again = running.socket().await;
+    again.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"4"}])).await;
+    assert_eq!(again.next().await.unwrap()[0]["data"], got, "the first that was not sent comes first");
 }

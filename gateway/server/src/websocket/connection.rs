@@ -361,7 +361,7 @@ impl Connection {
     fn close(&mut self, code: u16, reason: &str) {
         if !self.closing {
             self.closing = true;
-            self.outlet.push(frame::close_frame(code, reason));
+            self.outlet.push_close(frame::close_frame(code, reason));
             self.outlet.flush();
         }
     }

@@ -65,6 +65,8 @@ struct Write {
     sent: usize,
     /// The socket takes no more until it is writable.
     blocked: bool,
+    /// The close frame is in line: nothing may follow it.
+    closing: bool,
     dead: bool,
 }
 
@@ -121,7 +123,19 @@ impl Outlet {
 
     /// Queues a finished frame (replies, pong, close); [`Outlet::flush`] sends it.
     pub(crate) fn push(&self, frame: Bytes) {
-        self.write.lock().replies.push_back(frame);
+        let mut write = self.write.lock();
+        if !write.closing {
+            write.replies.push_back(frame);
+        }
+    }
+
+    /// Queues the close frame: nothing is sent after it, and what waits for the session stays there.
+    pub(crate) fn push_close(&self, frame: Bytes) {
+        let mut write = self.write.lock();
+        if !write.closing {
+            write.closing = true;
+            write.replies.push_back(frame);
+        }
     }
 
     /// Writes all that waits, as far as a plain socket takes it. With TLS it wakes the task.
@@ -227,6 +241,7 @@ impl Write {
     fn fill(&mut self, outlet: &Outlet) {
         let room = DELIVERIES.saturating_sub(self.pieces.len());
         if room > 0
+            && !self.closing
             && let Some(session) = &self.session
         {
             let pieces = &mut self.pieces;
