@@ -28,6 +28,9 @@ const FULL_ANSWER: Duration = Duration::from_secs(3);
 /// The least time between two questions for all topics, so that publishes to missing topics cannot flood the cluster.
 const FULL_APART: Duration = Duration::from_millis(100);
 
+/// How much a failed connection tells: less than a name that does not resolve, a certificate or a password.
+const FAILED_CONNECTION: u8 = 1;
+
 /// What all parts of a connector share.
 pub(crate) struct Link {
     /// The connector's name in the config, for logs.
@@ -41,6 +44,7 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct State {
     up: bool,
+    was_up: bool,
     gate: bool,
     /// How often the gate was closed: an answer to a question older than that must not open it.
     closings: u64,
@@ -154,11 +158,11 @@ impl Link {
     fn complain(&self, error: &KafkaError, reason: &str, producer: bool) {
         let Some(code) = error.rdkafka_error_code() else { return };
         let weight = match code {
-            Code::AllBrokersDown => 1,
-            Code::BrokerTransportFailure | Code::OperationTimedOut => 2,
-            Code::Resolve => 3,
-            Code::SSL => 4,
-            Code::Authentication | Code::SaslAuthenticationFailed => 5,
+            Code::AllBrokersDown => 0, // says nothing that the single failures do not say better
+            Code::BrokerTransportFailure | Code::OperationTimedOut => FAILED_CONNECTION,
+            Code::Resolve => 2,
+            Code::SSL => 3,
+            Code::Authentication | Code::SaslAuthenticationFailed => 4,
             Code::Fatal if producer => {
                 tracing::error!(connector = %self.name, reason, "the Kafka producer failed for good and is made anew");
                 return self.producer_is_fatal();
@@ -166,17 +170,32 @@ impl Link {
             // The consumers join no group, so that what the group's coordinator says does not matter.
             _ => return,
         };
-        let mut state = self.state.lock();
-        if producer && code == Code::AllBrokersDown && state.gate {
-            state.gate = false;
-            state.closings += 1;
-            self.wake.notify_all();
+        if code == Code::AllBrokersDown {
+            let mut state = self.state.lock();
+            if producer && state.gate {
+                state.gate = false;
+                state.closings += 1;
+                self.wake.notify_all();
+            }
+            return;
         }
+        self.note(weight, reason);
+    }
+
+    /// Keeps the most telling complaint.
+    fn note(&self, weight: u8, reason: &str) {
+        // How long it took and how often it was the same would make every attempt a change of the health.
+        let reason = reason.split(" (after ").next().unwrap_or(reason);
+        let mut state = self.state.lock();
         if state.complaint.as_ref().is_none_or(|(known, _)| weight >= *known) {
-            state.complaint = Some((weight, format!("Kafka cannot be reached: {reason}")));
-            if let (false, Some((_, text))) = (state.up, &state.complaint) {
+            let mut text = format!("Kafka cannot be reached: {reason}");
+            if reason.contains("Disconnected") && !state.was_up {
+                text.push_str("; it may want TLS or SASL: see tls and security.protocol");
+            }
+            if !state.up {
                 self.health.down(text.clone());
             }
+            state.complaint = Some((weight, text));
         }
     }
 
@@ -188,7 +207,7 @@ impl Link {
         state.gate |= state.closings == closings;
         state.complaint = None;
         if !state.up {
-            state.up = true;
+            (state.up, state.was_up) = (true, true);
             tracing::info!(connector = %self.name, "Kafka answers");
         }
         self.say_up(&state);
@@ -295,6 +314,13 @@ fn publish_catalog(link: &Link, asked: Instant, metadata: &Metadata) {
 pub(crate) fn log(link: &Link, level: RDKafkaLogLevel, facility: &str, text: &str) {
     // A lost or refused connection is said once by the health, not by every attempt; and each client is given the other
     // kind's properties as well, which is what CONFWARN is about.
+    // Of a connection that was closed by the other side only the log says what may be the cause.
+    if facility == "FAIL"
+        && let Some((_, reason)) = text.split_once("]: ")
+        && !reason.contains("_DESTROY")
+    {
+        link.note(FAILED_CONNECTION, reason);
+    }
     let routine = ["FAIL", "ERROR", "CONFWARN", "TERMINATE", "REQTMOUT", "GETPID", "MAXPOLL"].contains(&facility);
     let connector = &link.name;
     match level {
