@@ -9,7 +9,7 @@ use crate::inflow::Arrival;
 use crate::link::{AHEAD, Limits, Link};
 use crate::publish::Entry;
 use crate::reason;
-use crate::subscribe::Ask;
+use crate::subscribe::{Ask, Stuck};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, PubAck, Publish, SubAck, SubscribeProperties};
@@ -64,6 +64,8 @@ pub(crate) struct Live<'a> {
     moved: Instant,
     retry_refused: Option<Instant>,
     leaving: bool,
+    /// What readers must take before more is read.
+    stuck: Vec<Stuck>,
 }
 
 impl<'a> Live<'a> {
@@ -93,6 +95,7 @@ impl<'a> Live<'a> {
             moved: now,
             retry_refused: None,
             leaving: false,
+            stuck: Vec::new(),
         }
     }
 
@@ -101,6 +104,7 @@ impl<'a> Live<'a> {
             if let Some(over) = self.check(Instant::now()) {
                 return over;
             }
+            self.unstick().await;
             self.fill();
             // Whether the broker answers is judged here and not by the event loop, which would take any ping of its own
             // that meets one of ours for a dead connection.
@@ -128,6 +132,28 @@ impl<'a> Live<'a> {
                 return over;
             }
         }
+    }
+
+    /// Waits for readers whose queue is full. The broker is not read meanwhile: TCP tells it to wait, and if it loses
+    /// patience, what was not acknowledged comes again by a new connection.
+    async fn unstick(&mut self) {
+        if self.stuck.is_empty() {
+            return;
+        }
+        let mut closing = self.link.shared.closing.subscribe();
+        for (reader, parcel) in self.stuck.drain(..) {
+            let closed = async {
+                let by = closing.wait_for(Option::is_some).await.ok().and_then(|by| *by);
+                tokio::time::sleep_until(by.unwrap_or_else(Instant::now).into()).await;
+            };
+            tokio::select! {
+                place = reader.reserve() => if let Ok(place) = place { place.send(parcel) }, // else the reader has left
+                () = closed => {}
+            }
+        }
+        // Its silence meanwhile was our own.
+        self.heard = Instant::now();
+        self.moved = self.heard;
     }
 
     /// When to look at the clock again.
@@ -309,7 +335,8 @@ impl<'a> Live<'a> {
                 Arrival::New(ticket) => Some(ticket),
             },
         };
-        self.link.shared.table.lock().dispatch(publish, ticket);
+        let stuck = self.link.shared.table.lock().dispatch(publish, ticket);
+        self.stuck.extend(stuck);
     }
 
     fn acknowledged(&mut self, ack: &PubAck) {

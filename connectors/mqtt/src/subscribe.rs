@@ -375,14 +375,15 @@ impl Table {
         }
     }
 
-    /// Hands a message to all who are to get it; each holds the ticket until its reader has taken the message.
-    pub(crate) fn dispatch(&mut self, publish: &Publish, ticket: Option<Arc<Ticket>>) {
+    /// Hands a message to all who are to get it; each holds the ticket until its reader has taken the message. Those
+    /// whose queue is full are returned: nothing further may be read for them before they have got it.
+    pub(crate) fn dispatch(&mut self, publish: &Publish, ticket: Option<Arc<Ticket>>) -> Vec<Stuck> {
         let Ok(topic) = ByteString::try_from(publish.topic.clone()) else {
             self.dropped += 1;
             tracing::warn!(topic = ?publish.topic, "dropped a message whose topic is not UTF-8");
-            return;
+            return Vec::new();
         };
-        let mut delivery = Delivery { inbound: inbound(publish, topic), ticket, dropped: 0 };
+        let mut delivery = Delivery { inbound: inbound(publish, topic), ticket, dropped: 0, stuck: Vec::new() };
         if self.by_topic {
             for shared in self.filters.values_mut() {
                 for member in &mut shared.members {
@@ -402,13 +403,19 @@ impl Table {
             }
         }
         self.dropped += delivery.dropped;
+        delivery.stuck
     }
 }
+
+/// A message at QoS 1 for a reader whose queue is full: the broker sent more than the receive maximum allows (Mosquitto
+/// 2.0 does when many publish at once). It is waited for, never dropped.
+pub(crate) type Stuck = (mpsc::Sender<Parcel>, Parcel);
 
 struct Delivery {
     inbound: Inbound,
     ticket: Option<Arc<Ticket>>,
     dropped: u64,
+    stuck: Vec<Stuck>,
 }
 
 impl Delivery {
@@ -419,14 +426,17 @@ impl Delivery {
         }
         let mut inbound = self.inbound.clone();
         inbound.redelivered |= unsure;
-        // A message at QoS 1 always finds room: the broker may have no more under way than the queue has places for
+        // A message at QoS 1 mostly finds room: the broker should have no more under way than the queue has places for
         // them. One at QoS 0 must leave these places free.
         let places = member.to.max_capacity() - QOS0_ROOM;
         let sent = if self.ticket.is_none() && member.to.capacity() <= places {
             false
         } else {
             let parcel = Parcel { inbound, ticket: self.ticket.clone() };
-            !matches!(member.to.try_send(parcel), Err(mpsc::error::TrySendError::Full(_)))
+            if let Err(mpsc::error::TrySendError::Full(parcel)) = member.to.try_send(parcel) {
+                self.stuck.push((member.to.clone(), parcel));
+            }
+            true
         };
         if !sent {
             self.dropped += 1;
