@@ -254,10 +254,35 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_, 'de> {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod property;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Fuzzing that needs no special toolchain: the fuzz target's property over its corpus, each of its beginnings, and
+    /// each with one byte changed.
+    #[test]
+    fn the_property_holds_for_the_corpus_and_what_is_near_it() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/envelope");
+        let files: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|f| std::fs::read(f.unwrap().path()).unwrap()).collect();
+        assert!(files.len() >= 15, "the corpus has {} files", files.len());
+        for input in files {
+            for end in 0..=input.len() {
+                property::check(&input[..end]);
+            }
+            for at in 0..input.len() {
+                for with in [b'"', b'\\', b'{', b'0', 0xFF] {
+                    let mut changed = input.clone();
+                    changed[at] = with;
+                    property::check(&changed);
+                }
+            }
+        }
+    }
 
     fn one(text: &str) -> Message {
         parse(&Bytes::copy_from_slice(text.as_bytes())).unwrap().remove(0)
