@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Settings of an HTTP handler. There is no `Debug`: headers may hold a secret.
+/// Settings of an HTTP handler.
+// There is no `Debug`: headers may hold a secret.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {

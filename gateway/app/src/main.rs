@@ -6,6 +6,7 @@
 mod admin;
 mod client;
 mod commands;
+mod output;
 mod page;
 mod plan;
 mod quickstart;

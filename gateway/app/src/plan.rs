@@ -84,6 +84,7 @@ fn spec(config: &gateway_config::Mapping) -> MappingSpec {
     use gateway_config as c;
     let included = |what| config.include.contains(&what);
     MappingSpec {
+        name: config.name.clone(),
         key: config.key.clone(),
         partition: config.partition,
         headers: config.headers.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),

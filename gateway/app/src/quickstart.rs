@@ -1,5 +1,6 @@
 //! What runs without a config: an embedded log, a page to look at, a feed that ticks, an echo.
 
+use crate::output::line;
 use bayeux_bridge::Bridge;
 use bytes::Bytes;
 use connector::Outbound;
@@ -71,7 +72,7 @@ pub fn greet(server: SocketAddr, admin: SocketAddr) {
         true => ("\x1b[1m", "\x1b[2m", "\x1b[0m"),
         false => ("", "", ""),
     };
-    println!(
+    line(format!(
         "
 {bold}bayeux-gateway{plain} quickstart: an embedded log, no broker needed
 
@@ -87,5 +88,5 @@ Try, in another terminal:
 
 With a broker of yours: bayeux-gateway --config FILE   {dim}(examples in config/examples){plain}
 "
-    );
+    ));
 }

@@ -10,6 +10,7 @@ use bayeux_bridge::{Answering, Bridge, BridgeSettings, ServiceSpec, UnmappedChan
 use bayeux_server::hooks::AllowAll;
 use bayeux_server::{Origins, Server, ServerSettings, http, listener, tls};
 use connector::{Connector, Context, HandlerContext};
+use futures_util::future::join_all;
 use gateway_config as config;
 use gateway_config::Config;
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Of a drain, what is kept for closing connectors.
@@ -54,6 +55,7 @@ fn host_name() -> String {
 }
 
 async fn serve(planned: Planned, quick: bool) -> Result<(), String> {
+    let mut signals = Signals::new()?; // from here on a signal is heard, also as the first process of a container
     let settings = planned.loaded.config.clone();
     let telemetry = start_telemetry(&settings, &planned)?;
     match listener::raise_file_limit() {
@@ -123,20 +125,18 @@ async fn serve(planned: Planned, quick: bool) -> Result<(), String> {
     let serving = tokio::spawn(listener::serve(socket, router, listening));
     tracing::info!(%address, admin = %admin_address, path = %settings.server.path, "serving");
 
-    let signal = terminated().await?;
+    let signal = signals.next().await;
     tracing::info!(signal, "draining");
     draining.store(true, Ordering::Relaxed);
     let drained = drain(&server, &bridge, settings.server.shutdown_timeout.get());
     tokio::select! {
         () = drained => {}
-        again = terminated() => return Err(format!("a second {} ended the drain", again?)),
+        again = signals.next() => return Err(format!("a second {again} ended the drain")),
     }
     bridge.stop();
     stop.cancel();
     let _ = tokio::time::timeout(CLOSING, serving).await;
-    for connector in connectors.values() {
-        connector.close(CLOSING).await;
-    }
+    join_all(connectors.values().map(|connector| connector.close(CLOSING))).await;
     admin_stop.cancel();
     let _ = tokio::time::timeout(CLOSING, admin_task).await;
     telemetry.shutdown().await;
@@ -263,14 +263,25 @@ fn server_settings(settings: &Config) -> ServerSettings {
     }
 }
 
-async fn terminated() -> Result<&'static str, String> {
-    let failed = |error: std::io::Error| format!("cannot wait for signals: {error}");
-    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    })
+/// The signals that end the gateway.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("cannot wait for signals: {error}");
+        let term = signal(SignalKind::terminate()).map_err(failed)?;
+        Ok(Signals { term, int: signal(SignalKind::interrupt()).map_err(failed)? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Until every client has been told and everything in flight is answered, or the time is over. Says what moved.
@@ -294,7 +305,7 @@ async fn drain(server: &Server, bridge: &Bridge, timeout: Duration) {
         sessions_advised = sessions,
         publishes_in_flight = in_flight,
         publishes_unanswered = bridge.publishes_in_flight(),
-        took_ms = begun.elapsed().as_millis(),
+        took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "drained"
     );
 }

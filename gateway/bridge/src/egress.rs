@@ -82,7 +82,7 @@ impl Reader {
             Err(EgressError::Poison(poison)) => {
                 self.observer.egressed(self.mapping, Outcome::Poison, None);
                 let place = place(record);
-                tracing::warn!(mapping = self.mapping, %place, reason = poison.reason(), %poison, "poisonous record");
+                tracing::warn!(mapping = spec.label(), %place, reason = poison.reason(), %poison, "poisonous record");
                 return match spec.on_error {
                     OnError::Skip => Ok(None),
                     OnError::Stop => Err(format!("stopped by a poisonous record at {place}: {poison}")),
@@ -128,7 +128,9 @@ fn place(record: &Inbound) -> String {
     }
     match &record.position {
         // In a partition the number is the offset + 1 (see `Position`).
-        Some(Position::Number(n)) if record.partition.is_some() => place.push_str(&format!(" offset {}", n.saturating_sub(1))),
+        Some(Position::Number(n)) if record.partition.is_some() => {
+            place.push_str(&format!(" offset {}", n.saturating_sub(1)))
+        }
         Some(Position::Number(n)) => place.push_str(&format!(" position {n}")),
         Some(Position::Token(token)) => place.push_str(&format!(" position {token}")),
         None => {}

@@ -176,7 +176,8 @@ impl Feed {
     async fn run(self: Arc<Self>) {
         loop {
             let reason = self.read().await;
-            tracing::error!(mapping = self.mapping, %reason, "feed failed");
+            let mapping = self.table.get(self.mapping).map_or("", |m| m.spec().label());
+            tracing::error!(mapping, %reason, "feed failed");
             self.state.send_replace(FeedState::Failed(reason.text));
             if reason.stays {
                 return;

@@ -66,8 +66,7 @@ impl Listener for House {
     fn subscribe(&self, _: &Arc<LiveSession>, _: &ChannelName, _: &Message) -> SubscribeFlow {
         SubscribeFlow::Accept
     }
-    fn admit(&self, _: &Arc<LiveSession>, channel: &ChannelName, register: &mut dyn FnMut()) {
-        register();
+    fn subscribed(&self, _: &Arc<LiveSession>, channel: &ChannelName) {
         let _ = self.subscribed.send(channel.as_str().to_owned());
     }
     fn unsubscribed(&self, _: &LiveSession, _: &ChannelName) {}

@@ -1,5 +1,6 @@
 //! `check`: is the config right, and with `--connect`, is everything there that it names?
 
+use crate::output::line;
 use crate::plan::{self, Planned};
 use connector::{Connector, Context, HandlerContext};
 use std::collections::BTreeMap;
@@ -31,12 +32,12 @@ pub async fn run(files: &[PathBuf], args: Args) -> ExitCode {
     };
     plan::print(&planned.warnings);
     let config = &planned.loaded.config;
-    println!(
+    line(format!(
         "config is good: {}, {}, {}",
         count(config.connectors.len(), "connector"),
         count(config.mappings.len(), "mapping"),
         count(config.services.len(), "service")
-    );
+    ));
     if !args.connect {
         return ExitCode::SUCCESS;
     }
@@ -101,8 +102,8 @@ async fn connect(planned: &Planned, timeout: Duration) -> usize {
 
 fn say(what: &str, result: Result<String, String>) -> bool {
     match &result {
-        Ok(found) => println!("ok    {what}: {found}"),
-        Err(missing) => println!("FAIL  {what}: {missing}"),
+        Ok(found) => line(format!("ok    {what}: {found}")),
+        Err(missing) => line(format!("FAIL  {what}: {missing}")),
     }
     result.is_ok()
 }

@@ -1,5 +1,6 @@
 //! `explain`: which mapping or service takes a channel, and which channel a record goes to.
 
+use crate::output::line;
 use crate::plan;
 use bayeux::channel::{ChannelName, Class};
 use bayeux_bridge::mapping::{Explained, Sources};
@@ -100,17 +101,17 @@ pub fn run(files: &[PathBuf], args: Args) -> ExitCode {
         (None, None) => return ExitCode::FAILURE, // clap asks for one of them
     };
     if args.json {
-        println!(
+        line(format!(
             "{}",
             json!({ "asked": found, "mappings": explained, "verdict": verdict, "policy": "everything is allowed: the config has no auth rules" })
-        );
+        ));
     } else {
-        println!("{found}");
+        line(&found);
         for explained in &explained {
-            println!("{explained}");
+            line(explained);
         }
-        println!("=> {verdict}");
-        println!("   policy: everything is allowed, as the config has no auth rules");
+        line(format!("=> {verdict}"));
+        line("   policy: everything is allowed, as the config has no auth rules");
     }
     ExitCode::SUCCESS
 }

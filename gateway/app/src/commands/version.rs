@@ -1,5 +1,6 @@
 //! `version`.
 
+use crate::output::line;
 use crate::registry::registry;
 use std::process::ExitCode;
 
@@ -7,11 +8,11 @@ use std::process::ExitCode;
 pub fn run() -> ExitCode {
     let registry = registry();
     let kinds = |kinds: Vec<&str>| kinds.join(", ");
-    println!("bayeux-gateway {}", env!("CARGO_PKG_VERSION"));
-    println!("commit         {}", option_env!("BAYEUX_GATEWAY_COMMIT").unwrap_or("unknown"));
+    line(format!("bayeux-gateway {}", env!("CARGO_PKG_VERSION")));
+    line(format!("commit         {}", option_env!("BAYEUX_GATEWAY_COMMIT").unwrap_or("unknown")));
     #[cfg(feature = "kafka")]
-    println!("librdkafka     {}", connector_kafka::librdkafka_version());
-    println!("connectors     {}", kinds(registry.connectors.iter().map(|k| k.kind).collect()));
-    println!("handlers       {}", kinds(registry.handlers.iter().map(|k| k.kind).chain(["builtin"]).collect()));
+    line(format!("librdkafka     {}", connector_kafka::librdkafka_version()));
+    line(format!("connectors     {}", kinds(registry.connectors.iter().map(|k| k.kind).collect())));
+    line(format!("handlers       {}", kinds(registry.handlers.iter().map(|k| k.kind).chain(["builtin"]).collect())));
     ExitCode::SUCCESS
 }

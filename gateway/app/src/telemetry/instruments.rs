@@ -47,7 +47,7 @@ impl Instruments {
                 .map(|mapping| {
                     let spec = mapping.spec();
                     Labels::new(vec![
-                        KeyValue::new("mapping", spec.channel.clone()),
+                        KeyValue::new("mapping", spec.label().to_owned()),
                         KeyValue::new("connector", spec.connector.clone()),
                     ])
                 })

@@ -130,7 +130,7 @@ fn feeds(bridge: &Bridge) -> Vec<FeedLook> {
             let feed = feed.as_ref()?;
             Some(FeedLook {
                 labels: vec![
-                    KeyValue::new("mapping", mapping.spec().channel.clone()),
+                    KeyValue::new("mapping", mapping.spec().label().to_owned()),
                     KeyValue::new("connector", mapping.spec().connector.clone()),
                 ],
                 state: feed_state(&feed.state()),

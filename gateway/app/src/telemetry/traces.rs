@@ -107,7 +107,7 @@ impl Traces {
                     let spec = mapping.spec();
                     let system = self.systems.get().and_then(|systems| systems.get(mapping.index())?.clone());
                     attributes.extend(system);
-                    attributes.push(KeyValue::new("bayeux.mapping", spec.channel.clone()));
+                    attributes.push(KeyValue::new("bayeux.mapping", spec.label().to_owned()));
                     attributes.push(match mapping.fixed_topic() {
                         Some(topic) => KeyValue::new("messaging.destination.name", topic.to_string()),
                         None => KeyValue::new("messaging.destination.template", spec.topic.clone()),

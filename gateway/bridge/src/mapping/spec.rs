@@ -6,6 +6,8 @@ use std::time::Duration;
 /// One mapping as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappingSpec {
+    /// What its author calls it, in metrics and logs; without one, its channel.
+    pub name: Option<String>,
     /// The channel pattern: `/orders/{region}/{id}`, `/market/**`.
     pub channel: String,
     /// The connector's name in the config.
@@ -38,6 +40,7 @@ impl MappingSpec {
     /// A mapping with the config's defaults: both ways, JSON, five seconds, skip, on demand.
     pub fn new(channel: impl Into<String>, connector: impl Into<String>, topic: impl Into<String>) -> Self {
         MappingSpec {
+            name: None,
             channel: channel.into(),
             connector: connector.into(),
             topic: topic.into(),
@@ -52,6 +55,13 @@ impl MappingSpec {
             include: Include::default(),
             tombstones: false,
         }
+    }
+}
+
+impl MappingSpec {
+    /// What it is called in metrics and logs.
+    pub fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.channel)
     }
 }
 
