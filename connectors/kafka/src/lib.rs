@@ -14,11 +14,12 @@
 //!   records' own timestamps.
 //!
 //! Files: `config` and `properties` (settings), `kafka` (the whole), `link` and `catalog` (is the cluster there, what
-//! has it), `publish`, `create` and `outcome`, `subscribe`, `resolve`, `reading`, `reader` and `part`, `topic`, `position`.
+//! has it), `publish`, `tally`, `create` and `outcome`, `subscribe`, `resolve`, `reading`, `desk`, `reader` and `part`, `topic`, `position`.
 
 mod catalog;
 mod config;
 mod create;
+mod desk;
 mod kafka;
 mod link;
 mod outcome;
@@ -30,6 +31,7 @@ mod reader;
 mod reading;
 mod resolve;
 mod subscribe;
+mod tally;
 mod topic;
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ const FULL_ANSWER: Duration = Duration::from_secs(3);
 /// The least time between two questions for all topics, so that publishes to missing topics cannot flood the cluster.
 const FULL_APART: Duration = Duration::from_millis(100);
 
+/// A producer that worked for so long counts as having worked.
+const LASTED: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How much a failed connection tells: less than a name that does not resolve, a certificate or a password.
 const FAILED_CONNECTION: u8 = 1;
 
@@ -53,7 +56,10 @@ struct State {
     /// What does not work although the cluster answers, by topic.
     troubles: BTreeMap<String, String>,
     refresh: Option<Instant>,
-    fatal: bool,
+    /// The producer failed for good, and when a new one is to be made.
+    rebuild: Option<Instant>,
+    /// When a new one was last made, and how long to wait if that does not work either.
+    rebuilt: Option<(Instant, Duration)>,
     stop: bool,
 }
 
@@ -130,12 +136,25 @@ impl Link {
         }
     }
 
-    /// The producer will never work again.
-    pub(crate) fn producer_is_fatal(&self) {
+    /// The producer will never work again: a new one is made, at once the first time, and after longer and longer breaks
+    /// when the new ones do not last.
+    pub(crate) fn producer_is_fatal(&self, reason: &str) {
         let mut state = self.state.lock();
-        state.fatal = true;
+        if state.rebuild.is_some() {
+            return;
+        }
+        let (last, pause) = state.rebuilt.unwrap_or((Instant::now(), Duration::ZERO));
+        let pause = if last.elapsed() > LASTED { Duration::ZERO } else { pause };
+        state.rebuild = Some(Instant::now() + pause);
+        state.rebuilt = Some((last, (pause * 2).clamp(Duration::from_secs(1), LONGEST_PAUSE)));
         state.gate = false;
         state.closings += 1;
+        let text = format!("the Kafka producer failed for good and is made anew: {reason}");
+        tracing::error!(connector = %self.name, "{text}");
+        if state.up {
+            self.health.degraded(text.clone());
+        }
+        state.complaint = Some((u8::MAX, text));
         self.wake.notify_all();
     }
 
@@ -163,10 +182,8 @@ impl Link {
             Code::Resolve => 2,
             Code::SSL => 3,
             Code::Authentication | Code::SaslAuthenticationFailed => 4,
-            Code::Fatal if producer => {
-                tracing::error!(connector = %self.name, reason, "the Kafka producer failed for good and is made anew");
-                return self.producer_is_fatal();
-            }
+            // It may be one that the producer does not survive; librdkafka tells only when asked.
+            _ if producer => return self.refresh(),
             // The consumers join no group, so that what the group's coordinator says does not matter.
             _ => return,
         };
@@ -201,15 +218,19 @@ impl Link {
 
     fn answered(&self, closings: u64) {
         let mut state = self.state.lock();
-        if state.stop || state.fatal {
+        if state.stop {
             return;
         }
-        state.gate |= state.closings == closings;
-        state.complaint = None;
         if !state.up {
             (state.up, state.was_up) = (true, true);
             tracing::info!(connector = %self.name, "Kafka answers");
         }
+        if state.rebuild.is_some() {
+            let complaint = state.complaint.as_ref().map(|(_, text)| text.clone());
+            return self.health.degraded(complaint.unwrap_or_default());
+        }
+        state.gate |= state.closings == closings;
+        state.complaint = None;
         self.say_up(&state);
     }
 
@@ -235,7 +256,9 @@ impl Link {
             if state.stop {
                 return Wish::Stop;
             }
-            if std::mem::take(&mut state.fatal) {
+            if state.rebuild.is_some_and(|at| at <= now) {
+                state.rebuild = None;
+                state.rebuilt = state.rebuilt.map(|(_, pause)| (now, pause));
                 return Wish::Rebuild;
             }
             let closings = state.closings;
@@ -245,10 +268,11 @@ impl Link {
                 return Wish::Ask { full: true, closings };
             }
             // A gate that has just closed is worth a question at once: most often nothing is wrong with it.
-            if next <= now || (state.up && !state.gate) {
+            if next <= now || (state.up && !state.gate && state.rebuild.is_none()) {
                 return Wish::Ask { full: false, closings };
             }
-            self.wake.wait_until(&mut state, refresh.map_or(next, |at| at.min(next)));
+            let first = [refresh, state.rebuild].into_iter().flatten().fold(next, Instant::min);
+            self.wake.wait_until(&mut state, first);
         }
     }
 }
@@ -274,6 +298,9 @@ pub(crate) fn run(link: &Link, line: &Arc<Line>, discover_every: Duration) {
             }
             Wish::Ask { full, closings } => (full, closings),
         };
+        if let Some(reason) = line.fatal() {
+            link.producer_is_fatal(&reason);
+        }
         let asked = Instant::now();
         full |= asked >= full_due || !link.up();
         let some_topic = if full { None } else { link.topics().topics().next().map(|(name, _)| name.clone()) };

@@ -1,8 +1,9 @@
 //! One partition that is being read, and how far each of its subscriptions is.
 
+use crate::desk::Spot;
 use crate::link::Listening;
 use crate::position;
-use crate::reader::{Spot, code_of};
+use crate::reader::code_of;
 use crate::reading::Reading;
 use crate::resolve::{Bounds, Key};
 use bytes::Bytes;

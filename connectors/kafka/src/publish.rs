@@ -10,6 +10,7 @@
 
 use crate::create::Creator;
 use crate::link::{self, Link};
+use crate::tally::{Seat, Tally, Ticket};
 use crate::{outcome, position, topic};
 use bytestring::ByteString;
 use connector::{BoxFuture, Outbound, Position, PublishError};
@@ -23,9 +24,8 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 /// How many records are handed over before the lock is let go for a moment.
 const AT_ONCE: usize = 256;
@@ -94,24 +94,6 @@ struct Waiting {
     pending: Box<Pending>,
 }
 
-/// Decides once whether a record is handed over or taken back.
-#[derive(Default)]
-struct Ticket(AtomicU8);
-const HANDED: u8 = 1;
-const TAKEN_BACK: u8 = 2;
-
-impl Ticket {
-    fn hand(&self) -> bool {
-        self.0.compare_exchange(0, HANDED, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-    fn take_back(&self) -> bool {
-        self.0.compare_exchange(0, TAKEN_BACK, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-    fn taken_back(&self) -> bool {
-        self.0.load(Ordering::Acquire) == TAKEN_BACK
-    }
-}
-
 /// A publisher that waits for its answer.
 pub(crate) struct Pending {
     answer: oneshot::Sender<Answer>,
@@ -122,43 +104,6 @@ impl Pending {
     fn answer(self, answer: Answer) {
         // A publisher that has left does not want to know.
         let _ = self.answer.send(answer);
-    }
-}
-
-/// How much waits.
-struct Tally {
-    records: AtomicUsize,
-    bytes: AtomicUsize,
-    max_records: usize,
-    max_bytes: usize,
-    emptied: Notify,
-}
-
-/// One record's share of the tally, given back when dropped.
-struct Seat {
-    tally: Arc<Tally>,
-    bytes: usize,
-}
-
-impl Tally {
-    fn take(self: &Arc<Self>, bytes: usize) -> Option<Seat> {
-        let records = self.records.fetch_add(1, Ordering::AcqRel) + 1;
-        let all = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        let seat = Seat { tally: self.clone(), bytes };
-        // A single record may be larger than the bound on bytes: the broker says whether it is too large.
-        (records <= self.max_records && (all <= self.max_bytes || records == 1)).then_some(seat)
-    }
-    fn empty(&self) -> bool {
-        self.records.load(Ordering::Acquire) == 0
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.tally.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        if self.tally.records.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.tally.emptied.notify_waiters();
-        }
     }
 }
 
@@ -207,21 +152,26 @@ impl Line {
         max_bytes: usize,
     ) -> KafkaResult<Arc<Self>> {
         let producer = Producer::new(&link, &config)?;
-        let tally = Tally {
-            records: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            max_records,
-            max_bytes,
-            emptied: Notify::new(),
-        };
         let state = State { producer, lanes: HashMap::new(), closed: false };
-        Ok(Arc::new(Line { link, config, creator, tally: Arc::new(tally), state: Mutex::new(state) }))
+        Ok(Arc::new(Line {
+            link,
+            config,
+            creator,
+            tally: Tally::new(max_records, max_bytes),
+            state: Mutex::new(state),
+        }))
     }
 
     /// Asks the cluster for a topic, or for all, without making any. Blocks for up to `patience`.
     pub(crate) fn metadata(&self, topic: Option<&str>, patience: Duration) -> KafkaResult<Metadata> {
         let producer = self.state.lock().producer.clone();
         producer.0.as_ref().map_or(Err(KafkaError::Canceled), |made| made.client().fetch_metadata(topic, patience))
+    }
+
+    /// Why the producer will never work again, if that is so.
+    pub(crate) fn fatal(&self) -> Option<String> {
+        let producer = self.state.lock().producer.clone();
+        producer.0.as_ref().and_then(|made| made.client().fatal_error()).map(|(_, reason)| reason)
     }
 
     /// Takes the record's place in line, then waits for the answer.
@@ -378,27 +328,14 @@ impl Line {
                 self.state.lock().producer = producer;
                 tracing::warn!(connector = %self.link.name, "a new Kafka producer is in place");
             }
-            Err(error) => {
-                tracing::error!(connector = %self.link.name, %error, "no new Kafka producer could be made");
-                self.link.producer_is_fatal();
-                std::thread::sleep(LOOK_AGAIN); // out of memory or threads: nothing tells when that is over
-            }
+            Err(error) => self.link.producer_is_fatal(&error.to_string()),
         }
     }
 
     /// Takes nothing more, and waits until all is answered.
     pub(crate) async fn close(&self, grace: Duration) {
         self.state.lock().closed = true;
-        let all_answered = async {
-            loop {
-                let emptied = self.tally.emptied.notified();
-                if self.tally.empty() {
-                    return;
-                }
-                emptied.await;
-            }
-        };
-        if tokio::time::timeout(grace, all_answered).await.is_err() {
+        if tokio::time::timeout(grace, self.tally.emptied()).await.is_err() {
             tracing::warn!(connector = %self.link.name, "closed before Kafka had confirmed every record");
         }
         let lanes = std::mem::take(&mut self.state.lock().lanes);
@@ -444,7 +381,7 @@ fn hand_over(link: &Link, producer: &Producer, waiting: Waiting) {
     if let Err((error, refused)) = producer.send(base) {
         let why = outcome::not_taken(&error, &record.topic);
         if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::Fatal) {
-            link.producer_is_fatal();
+            link.producer_is_fatal(&error.to_string());
         }
         refused.delivery_opaque.answer(Err(why));
     }

@@ -10,12 +10,12 @@
 //! * All live subscriptions share one reader. One that starts elsewhere has its own, and so gets one that holds others
 //!   up on a partition that they share.
 
+use crate::desk::{Command, Desk, Spot};
 use crate::link::{Link, Listening};
-use crate::part::{Check, Part, Progress};
+use crate::part::{Part, Progress};
 use crate::reading::Reading;
 use crate::resolve::{Bounds, Key, Resolver};
 use bytestring::ByteString;
-use parking_lot::{Condvar, Mutex};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -46,76 +46,6 @@ pub(crate) struct Env {
     pub(crate) resolver: Resolver,
     pub(crate) config: ClientConfig,
     pub(crate) runtime: Handle,
-}
-
-/// Where a partition is to be read from.
-#[derive(Debug)]
-pub(crate) struct Spot {
-    pub(crate) key: Key,
-    /// The first offset to hand over; 0 is the beginning, whatever is kept of it.
-    pub(crate) from: i64,
-    /// The record before that, to be compared before the subscription is ready.
-    pub(crate) check: Option<Check>,
-}
-
-/// Where a reader is told what to do.
-#[derive(Default)]
-pub(crate) struct Desk {
-    inbox: Mutex<Inbox>,
-    wake: Condvar,
-}
-
-#[derive(Default)]
-struct Inbox {
-    commands: Vec<Command>,
-    nonempty: Vec<u64>,
-    room: bool,
-    sweep: bool,
-    stop: bool,
-}
-
-enum Command {
-    Attach(Arc<Reading>, Vec<Spot>),
-    Revive(u64, Bounds),
-    Suspect(ByteString),
-}
-
-impl Desk {
-    fn tell(&self, change: impl FnOnce(&mut Inbox)) {
-        change(&mut self.inbox.lock());
-        self.wake.notify_one();
-    }
-    /// Reads these partitions for this subscription too.
-    pub(crate) fn attach(&self, reading: &Arc<Reading>, spots: Vec<Spot>) {
-        self.tell(|inbox| inbox.commands.push(Command::Attach(reading.clone(), spots)));
-    }
-    /// The topic seems to be gone.
-    pub(crate) fn suspect(&self, topic: ByteString) {
-        self.tell(|inbox| inbox.commands.push(Command::Suspect(topic)));
-    }
-    /// Some subscription is over.
-    pub(crate) fn sweep(&self) {
-        self.tell(|inbox| inbox.sweep = true);
-    }
-    /// Some full sink has room again.
-    pub(crate) fn room(&self) {
-        self.tell(|inbox| inbox.room = true);
-    }
-    /// Ends the reader.
-    pub(crate) fn stop(&self) {
-        self.tell(|inbox| inbox.stop = true);
-    }
-    fn take(&self, wait: Option<Duration>) -> Inbox {
-        let mut inbox = self.inbox.lock();
-        if let Some(wait) = wait {
-            let until = Instant::now() + wait;
-            let idle = |inbox: &mut Inbox| {
-                inbox.commands.is_empty() && inbox.nonempty.is_empty() && !inbox.room && !inbox.sweep && !inbox.stop
-            };
-            while idle(&mut inbox) && !self.wake.wait_until(&mut inbox, until).timed_out() {}
-        }
-        std::mem::take(&mut inbox)
-    }
 }
 
 /// Starts the reader that all live subscriptions share.
@@ -264,7 +194,7 @@ impl Reader {
             let Some(mut queue) = self.consumer.split_partition_queue(&part.key.0, part.key.1) else { continue };
             let desk = self.desk.clone();
             // Called with the queue's lock held: it only leaves a note.
-            queue.set_nonempty_callback(move || desk.tell(|inbox| inbox.nonempty.push(slot)));
+            queue.set_nonempty_callback(move || desk.nonempty(slot));
             part.begin(queue, from);
             let offset = if from == 0 { Offset::Beginning } else { Offset::Offset(from) };
             let _ = list.add_partition_offset(&part.key.0, part.key.1, offset);
@@ -438,7 +368,7 @@ async fn look_again(
         match env.resolver.bounds(&key, time).await {
             Ok(bounds) => {
                 if let Some(desk) = desk.upgrade() {
-                    desk.tell(|inbox| inbox.commands.push(Command::Revive(slot, bounds)));
+                    desk.revive(slot, bounds);
                 }
                 return;
             }

@@ -1,6 +1,6 @@
 //! One subscription, as its reader and its follower share it.
 
-use crate::reader::Desk;
+use crate::desk::Desk;
 use connector::{Inbound, SubscribeError};
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -5,9 +5,10 @@
 //! once, it begins at the first record that is not older than the call, by the records' own times.
 
 use crate::catalog::Catalog;
+use crate::desk::{Desk, Spot};
 use crate::part::Check;
 use crate::position::{self, Place};
-use crate::reader::{self, Desk, Env, Spot, not_allowed};
+use crate::reader::{self, Env, not_allowed};
 use crate::reading::Reading;
 use crate::resolve::{Key, Point};
 use crate::topic::SYNTAX;
