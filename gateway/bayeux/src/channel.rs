@@ -128,7 +128,7 @@ impl ChannelName {
 
     /// Whether this name, as a subscription, reaches `channel`.
     pub fn reaches(&self, channel: &str) -> bool {
-        if let Some(parent) = self.0.strip_suffix("**") {
+        if let Some(parent) = self.0.strip_suffix("**").filter(|p| p.ends_with('/')) {
             channel.len() > parent.len() && channel.starts_with(parent)
         } else if let Some(parent) = self.0.strip_suffix('*').filter(|p| p.ends_with('/')) {
             channel.strip_prefix(parent).is_some_and(|last| !last.is_empty() && !last.contains('/'))
@@ -346,6 +346,7 @@ mod tests {
         assert!(!reaches("/foo/**", "/foo"));
         assert!(!reaches("/foo/**", "/foobar"));
         assert!(reaches("/**", "/x"));
+        assert!(!reaches("/a**", "/abc"), "a wildcard is a whole segment");
     }
 
     #[test]

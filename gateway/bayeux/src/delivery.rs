@@ -55,11 +55,6 @@ impl Delivery {
         Delivery { channel, json: out.into(), framed: OnceLock::new() }
     }
 
-    /// A message that is none of a channel's, such as a server's own `/meta/disconnect`.
-    pub fn from_json(channel: ByteString, json: Bytes) -> Self {
-        Delivery { channel, json, framed: OnceLock::new() }
-    }
-
     /// The channel it is on.
     pub fn channel(&self) -> &ByteString {
         &self.channel

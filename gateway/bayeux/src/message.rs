@@ -63,11 +63,6 @@ impl Message {
         serde_json::from_slice(&self.ext_field(name)?).ok()
     }
 
-    /// Another top-level field, raw.
-    pub fn other_field(&self, name: &str) -> Option<&Bytes> {
-        self.other.iter().find(|(n, _)| n == name).map(|(_, v)| v)
-    }
-
     /// The client's `advice` numbers, in milliseconds: `timeout` and `interval`.
     pub fn client_advice(&self) -> Option<ClientAdvice> {
         self.advice.as_ref().map(|raw| serde_json::from_slice(raw).unwrap_or_default())

@@ -79,7 +79,7 @@ impl Queue {
         let delivery = self.items.pop_front()?;
         self.bytes -= delivery.weight();
         if self.items.is_empty() {
-            // An idle session costs nothing; a busy one keeps a small ring.
+            // An idle session keeps a small ring at most.
             if self.items.capacity() > 64 {
                 self.items = VecDeque::new();
             }
@@ -100,13 +100,6 @@ impl Queue {
     /// What waits, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// Gives the ring's memory back, if nothing waits.
-    pub fn shrink(&mut self) {
-        if self.items.is_empty() {
-            self.items = VecDeque::new();
-        }
     }
 }
 

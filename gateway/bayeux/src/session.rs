@@ -218,19 +218,20 @@ impl Session {
         self.state = State::Connected;
         let superseded = self.hold.take().map(|hold| hold.ticket);
         let advised = connect.advice.unwrap_or_default();
-        self.interval_override = advised.interval.map(Duration::from_millis);
+        self.interval_override = advised.interval.map(|millis| Duration::from_millis(millis).min(MAX_INTERVAL));
         let timeout = advised.timeout.map_or(self.options.timeout, Duration::from_millis).min(MAX_HOLD);
         let advice = if connect.crowded {
             Some(Advice { multiple_clients: true, ..Advice::new(Reconnect::Retry, 2_000) })
         } else {
             (connect.advice.is_some() || self.advised != Some(connect.carrier)).then(|| self.full_advice())
         };
-        self.advised = Some(connect.carrier);
+        // One that was told to keep away is told when it need not any more.
+        self.advised = (!connect.crowded).then_some(connect.carrier);
         let polls = connect.carrier != Carrier::WebSocket;
         let held = was_connected
             && !timeout.is_zero()
             && !connect.crowded
-            && (!polls || (connect.alone && self.queue.is_empty() && self.batches == 0));
+            && (!polls || (connect.alone && self.queue.is_empty()));
         let hold = if held {
             self.tickets += 1;
             let ticket = Ticket(self.tickets);
@@ -368,6 +369,11 @@ impl Session {
         there
     }
 
+    /// Whether it is subscribed to exactly this channel or pattern.
+    pub fn is_subscribed(&self, channel: &ChannelName) -> bool {
+        self.subscriptions.contains(channel)
+    }
+
     /// What it is subscribed to.
     pub fn subscriptions(&self) -> impl Iterator<Item = &ChannelName> {
         self.subscriptions.iter()
@@ -386,6 +392,9 @@ impl Session {
         Some(std::mem::take(&mut self.subscriptions).into_iter().collect())
     }
 }
+
+/// No client makes its session live longer without a connect than this, whatever it advises.
+const MAX_INTERVAL: Duration = Duration::from_secs(300);
 
 /// No client needs its connect held longer than this, whatever it advises.
 const MAX_HOLD: Duration = Duration::from_secs(3600);

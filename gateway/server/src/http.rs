@@ -40,13 +40,14 @@ pub fn router(server: Server, path: &str) -> Router {
 
 async fn handle(State(server): State<Server>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), &server.settings().origins);
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let mut response = if origin == Origin::Refused {
         tracing::debug!(origin = ?request.headers().get(header::ORIGIN), "origin is not allowed");
         (StatusCode::FORBIDDEN, "403: this origin is not allowed (server.allowed_origins)\n").into_response()
     } else {
         dispatch(server, request).await
     };
-    origin.answer(response.headers_mut());
+    origin.answer(asked, response.headers_mut());
     response
 }
 
@@ -115,9 +116,9 @@ fn kept_headers(parts: &Parts) -> ::http::HeaderMap {
 
 async fn long_polling(server: Server, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match read_body(&server, body).await {
+    let body = match read_body(body, server.settings().max_message_size).await {
         Ok(body) => body,
-        Err(response) => return response,
+        Err(why) => return why.response(&server),
     };
     // Any content type may hold JSON, as in CometD; tools such as curl say "form" unless they are told otherwise.
     let form = parts
@@ -129,7 +130,8 @@ async fn long_polling(server: Server, request: Request) -> Response {
     let messages = if form { callback::form_messages(&body) } else { message::parse(&utf8(body)).ok() };
     match messages {
         Some(messages) if !messages.is_empty() => {
-            polling::exchange(server, context(&parts, Carrier::LongPolling), messages, None).await
+            let context = context(&server, parts, Carrier::LongPolling);
+            polling::exchange(server, context, messages, None).await
         }
         _ => malformed(&server, StatusCode::BAD_REQUEST, error::JSON_INVALID),
     }
@@ -140,31 +142,56 @@ async fn callback_polling(server: Server, request: Request) -> Response {
     let Some(query) = parts.uri.query().and_then(callback::Query::parse) else { return unknown_transport() };
     match query.messages {
         Some(messages) if !messages.is_empty() => {
-            let context = context(&parts, Carrier::CallbackPolling);
+            let context = context(&server, parts, Carrier::CallbackPolling);
             polling::exchange(server, context, messages, Some(query.callback)).await
         }
         _ => malformed(&server, StatusCode::BAD_REQUEST, error::JSON_INVALID),
     }
 }
 
-fn context(parts: &Parts, carrier: Carrier) -> Context {
-    Context { carrier, headers: Arc::new(parts.headers.clone()), browser: cookie::browser(&parts.headers) }
+fn context(server: &Server, parts: Parts, carrier: Carrier) -> Context {
+    let cross_site = Origin::of(&parts.headers, &server.settings().origins).is_secure_cross_site();
+    let browser = cookie::browser(&parts.headers);
+    Context { carrier, headers: Arc::new(parts.headers), browser, cross_site }
 }
 
 /// How much of a body that is too big is read and thrown away, so that its sender gets to read why: bytes and time.
 const DISCARD: (usize, Duration) = (32 << 20, Duration::from_secs(5));
 
-async fn read_body(server: &Server, mut body: Body) -> Result<Bytes, Response> {
-    let max = server.settings().max_message_size;
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why there is no body.
+enum NoBody {
+    TooBig,
+    TooSlow,
+    Broken,
+}
+
+impl NoBody {
+    fn response(self, server: &Server) -> Response {
+        let mut response = match self {
+            NoBody::TooBig => malformed(server, StatusCode::PAYLOAD_TOO_LARGE, error::MESSAGE_TOO_BIG),
+            NoBody::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408: the body did not come in time\n").into_response(),
+            NoBody::Broken => StatusCode::BAD_REQUEST.into_response(),
+        };
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+async fn read_body(body: Body, max: usize) -> Result<Bytes, NoBody> {
+    tokio::time::timeout(BODY_TIMEOUT, read_whole_body(body, max)).await.unwrap_or(Err(NoBody::TooSlow))
+}
+
+async fn read_whole_body(mut body: Body, max: usize) -> Result<Bytes, NoBody> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Err(StatusCode::BAD_REQUEST.into_response()) };
+        let Ok(frame) = frame else { return Err(NoBody::Broken) };
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > max {
             discard(body).await;
-            let mut response = malformed(server, StatusCode::PAYLOAD_TOO_LARGE, error::MESSAGE_TOO_BIG);
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            return Err(response);
+            return Err(NoBody::TooBig);
         }
         read.extend_from_slice(&data);
     }

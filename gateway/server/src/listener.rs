@@ -25,6 +25,12 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(15);
 /// use again, so that they are seldom closed under a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
+// Linux's numbers for what accept(2) says when the machine has no more of something.
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOBUFS: i32 = 105;
+
 /// A client's connection.
 #[derive(Debug)]
 pub enum Stream {
@@ -112,20 +118,29 @@ pub fn raise_file_limit() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
-/// Accepts connections and serves `router` on them until told to stop; returns when the last connection is closed.
+/// Accepts connections and serves `router` on them until told to stop; returns when the last HTTP connection is closed
+/// (WebSockets have left by then, or end with the process).
 pub async fn serve(listener: TcpListener, router: Router, listening: Listening) {
     let acceptor = listening.tls.clone().map(TlsAcceptor::from);
     let open = Arc::new(AtomicUsize::new(0));
     let tasks = TaskTracker::new();
+    // A peer that is gone without a word is noticed within two minutes.
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
     loop {
         let (stream, _peer) = tokio::select! {
             () = listening.stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of files, most often: give connections time to close rather than spin.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    // Out of files or memory: give connections time to close rather than spin. Anything else is one
+                    // connection's misfortune.
+                    if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM | ENOBUFS)) {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                     continue;
                 }
             },
@@ -136,6 +151,7 @@ pub async fn serve(listener: TcpListener, router: Router, listening: Listening) 
             continue; // closes it
         }
         let _ = stream.set_nodelay(true);
+        let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         tasks.spawn(connection(stream, acceptor.clone(), router.clone(), listening.stop.clone(), guard));
     }
     drop(listener);

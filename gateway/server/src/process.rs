@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) headers: Arc<::http::HeaderMap>,
     /// The browser's cookie: HTTP only.
     pub(crate) browser: Option<ByteString>,
+    /// A page of another site, loaded by TLS.
+    pub(crate) cross_site: bool,
 }
 
 /// The answer to one message.
@@ -56,6 +58,7 @@ pub(crate) async fn envelope(
     let alone = messages.len() == 1;
     let mut processed = Processed { session, handshaken: false, answers: Vec::with_capacity(messages.len()) };
     for message in messages {
+        tokio::task::consume_budget().await; // a long envelope lets others have their turn
         let answer = one(server, context, &mut processed, message, alone).await;
         processed.answers.push(answer);
     }
@@ -204,23 +207,20 @@ async fn subscribe_one(
         SubscribeFlow::Refuse(refusal) => return Err(refusal),
         SubscribeFlow::Wait(wait) => wait.await?,
     }
-    // The registry first: if the session ends in between, the end finds nothing and this side cleans up.
-    server.channels().subscribe(channel, session);
-    match session.with(|s| s.subscribe(channel)) {
-        Ok(true) => {
-            server.listener().subscribed(session, channel);
-            Ok(())
+    let made = {
+        let _one_at_a_time = session.subscribing();
+        let made = session.with(|s| s.subscribe(channel));
+        if let Ok(true) = made {
+            server.channels().subscribe(channel, session);
         }
-        Ok(false) => {
-            server.listener().unsubscribed(session, channel); // a parallel request was first
-            Ok(())
-        }
-        Err(refusal) => {
-            server.channels().unsubscribe(channel, session.key());
-            server.listener().unsubscribed(session, channel);
-            Err(refusal)
-        }
+        made
+    };
+    match made {
+        Ok(true) => server.listener().subscribed(session, channel),
+        // A parallel request was first, or the session has ended or has too many.
+        Ok(false) | Err(_) => server.listener().unsubscribed(session, channel),
     }
+    made.map(|_| ())
 }
 
 fn unsubscribe(server: &Server, session: &Arc<LiveSession>, message: &Message) -> Reply {
@@ -235,8 +235,15 @@ fn unsubscribe(server: &Server, session: &Arc<LiveSession>, message: &Message) -
         let Ok(channel) = ChannelName::parse(&name) else {
             return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
         };
-        if session.with(|s| s.unsubscribe(&channel)) {
-            server.channels().unsubscribe(&channel, session.key());
+        let was_there = {
+            let _one_at_a_time = session.subscribing();
+            let was_there = session.with(|s| s.unsubscribe(&channel));
+            if was_there {
+                server.channels().unsubscribe(&channel, session.key());
+            }
+            was_there
+        };
+        if was_there {
             server.listener().unsubscribed(session, &channel);
         } else if channel.class() == Class::Broadcast && !server.channels().exists(channel.as_str()) {
             return reply.refuse(Refusal::new(error::CHANNEL_MISSING));

@@ -6,8 +6,8 @@ use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
 use bytestring::ByteString;
 use parking_lot::RwLock;
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +17,26 @@ const SHARDS: usize = 64;
 #[derive(Debug, Default)]
 struct Subscribers {
     list: Vec<Arc<LiveSession>>,
-    index: HashMap<u64, usize>,
+    /// Session key to place in the list.
+    index: HashMap<u64, usize, BuildHasherDefault<KeyHasher>>,
+    /// It was empty and has left the registry: whoever still holds it looks again.
+    gone: bool,
+}
+
+/// Session keys count up: they need no hashing.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key.wrapping_mul(0x9E37_79B9_7F4A_7C15); // spreads them over the high bits too
+    }
 }
 
 impl Subscribers {
@@ -67,29 +86,37 @@ impl Channels {
     }
 
     pub(crate) fn subscribe(&self, channel: &ChannelName, session: &Arc<LiveSession>) {
-        // The shard stays locked while the session is added: an empty channel may not be removed in between.
-        let mut shard = self.shard(channel.as_str()).write();
-        let entry = shard.entry(channel.as_str().into()).or_insert_with(|| {
-            self.names.fetch_add(1, Ordering::Relaxed);
-            Arc::default()
-        });
-        if entry.write().add(session) && channel.is_wild() {
-            self.wild.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let entry = {
+                let mut shard = self.shard(channel.as_str()).write();
+                let entry = shard.entry(channel.as_str().into()).or_insert_with(|| {
+                    self.names.fetch_add(1, Ordering::Relaxed);
+                    Arc::default()
+                });
+                Arc::clone(entry)
+            };
+            // Not under the shard's lock: a long fan-out on this channel may be reading the list.
+            let mut subscribers = entry.write();
+            if subscribers.gone {
+                continue; // it was empty and has just left the registry
+            }
+            if subscribers.add(session) && channel.is_wild() {
+                self.wild.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
         }
     }
 
     pub(crate) fn unsubscribe(&self, channel: &ChannelName, key: u64) {
-        let mut shard = self.shard(channel.as_str()).write();
-        let Some(entry) = shard.get(channel.as_str()) else { return };
-        let (removed, empty) = {
-            let mut subscribers = entry.write();
-            (subscribers.remove(key), subscribers.list.is_empty())
-        };
-        if removed && channel.is_wild() {
+        let Some(entry) = self.subscribers(channel.as_str()) else { return };
+        let mut subscribers = entry.write();
+        if subscribers.remove(key) && channel.is_wild() {
             self.wild.fetch_sub(1, Ordering::Relaxed);
         }
-        if empty {
-            shard.remove(channel.as_str());
+        if subscribers.list.is_empty() && !subscribers.gone {
+            subscribers.gone = true;
+            drop(subscribers);
+            self.shard(channel.as_str()).write().remove(channel.as_str());
             self.names.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -107,8 +134,8 @@ impl Channels {
         self.shard(name).read().get(name).cloned()
     }
 
-    /// Queues a message to every session that a subscription of it reaches, once each. Returns how many, and those
-    /// whose queue was full.
+    /// Queues a message to every session that a subscription of it reaches, once each. Returns how many it was offered to,
+    /// and those whose queue was full.
     pub(crate) fn publish(
         &self,
         channel: &ChannelName,
@@ -121,17 +148,20 @@ impl Channels {
         } else {
             channel.for_each_reaching(|name| lists.extend(self.subscribers(name)));
         }
-        let mut seen = (lists.len() > 1).then(HashSet::new);
+        // Recursive reads: several lists are held at the same time, and no writer may come between.
+        let mut lists: Vec<_> = lists.iter().map(|list| list.read_recursive()).collect();
+        // A session that several lists have is served by the first; the longest goes last and looks into the short ones.
+        lists.sort_by_key(|list| list.list.len());
         let mut reached = 0;
         let mut full = Vec::new();
-        for list in &lists {
-            let list = list.read();
+        for (n, list) in lists.iter().enumerate() {
             for session in &list.list {
-                if seen.as_mut().is_none_or(|seen| seen.insert(session.key())) {
-                    reached += 1;
-                    if session.enqueue(delivery, flusher) {
-                        full.push(Arc::clone(session));
-                    }
+                if lists[..n].iter().any(|earlier| earlier.index.contains_key(&session.key())) {
+                    continue;
+                }
+                reached += 1;
+                if session.enqueue(delivery, flusher) {
+                    full.push(Arc::clone(session));
                 }
             }
         }

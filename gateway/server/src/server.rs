@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     keys: AtomicU64,
     lanes: AtomicUsize,
     draining: AtomicBool,
+    leaving: AtomicBool,
     tasks: parking_lot::Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
@@ -71,6 +72,7 @@ impl Server {
             keys: AtomicU64::new(1),
             lanes: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             tasks: parking_lot::Mutex::default(),
         }));
         let mut tasks = Vec::new();
@@ -176,12 +178,18 @@ impl Server {
 
     /// Ends a session: its held connect is answered, its subscriptions are gone.
     pub fn end_session(&self, session: &LiveSession, reason: EndReason) {
-        let Some(subscriptions) = session.end(reason) else { return };
-        self.0.sessions.remove(session.client_id());
-        for channel in &subscriptions {
-            self.0.channels.unsubscribe(channel, session.key());
-            self.0.listener.unsubscribed(session, channel);
+        if let Some(subscriptions) = session.end(reason) {
+            self.ended(session, reason, &subscriptions);
         }
+    }
+
+    fn ended(&self, session: &LiveSession, reason: EndReason, subscriptions: &[ChannelName]) {
+        self.0.sessions.remove(session.client_id());
+        {
+            let _one_at_a_time = session.subscribing();
+            subscriptions.iter().for_each(|channel| self.0.channels.unsubscribe(channel, session.key()));
+        }
+        subscriptions.iter().for_each(|channel| self.0.listener.unsubscribed(session, channel));
         let stats = &self.0.stats;
         match reason {
             EndReason::Overflow => {
@@ -197,15 +205,25 @@ impl Server {
         }
     }
 
-    /// Whether [`Server::drain`] was called.
+    /// Whether handshakes are refused, as the server is to stop.
     pub fn draining(&self) -> bool {
         self.0.draining.load(Ordering::Relaxed)
     }
 
-    /// Takes no more handshakes, answers held connects with advice to come back soon, and lets sockets close when what
-    /// is in flight is answered. The clients find another node, or this one again.
-    pub fn drain(&self) {
+    pub(crate) fn leaving(&self) -> bool {
+        self.0.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more handshakes; all else goes on. The first step of a drain.
+    pub fn refuse_handshakes(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers held connects with advice to come back soon, and closes sockets once their publishes are answered. The
+    /// clients find another node, or this one again.
+    pub fn drain(&self) {
+        self.refuse_handshakes();
+        self.0.leaving.store(true, Ordering::Relaxed);
         for session in self.sessions() {
             session.drain();
         }
@@ -244,7 +262,11 @@ async fn expire(shared: std::sync::Weak<Shared>) {
             let (ended, expires) = session.with(|s| (s.ended(), s.expires()));
             match expires {
                 _ if ended => {}
-                Some(at) if at <= now => server.end_session(&session, EndReason::Expired),
+                Some(at) if at <= now => match session.end_if_expired(now) {
+                    Ok(subscriptions) => server.ended(&session, EndReason::Expired, &subscriptions),
+                    // A connect came at the last moment.
+                    Err(()) => server.0.wheel.insert(&session, now + TICK),
+                },
                 Some(at) => server.0.wheel.insert(&session, at),
                 // A held connect: it cannot expire before the least time that is granted after it.
                 None => {

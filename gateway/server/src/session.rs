@@ -58,6 +58,8 @@ pub struct LiveSession {
     browser: Option<ByteString>,
     server: Weak<crate::server::Shared>,
     inner: Mutex<Inner>,
+    /// Held while the session's own set of subscriptions and the registry change together. Taken before `inner`.
+    subscribing: Mutex<()>,
     overflowing: AtomicBool,
 }
 
@@ -84,6 +86,7 @@ impl LiveSession {
             browser,
             server,
             inner: Mutex::new(Inner { session, link: Link::None }),
+            subscribing: Mutex::default(),
             overflowing: AtomicBool::new(false),
         }
     }
@@ -166,9 +169,10 @@ impl LiveSession {
         now: Instant,
         connect: &Connect,
     ) -> Result<(ConnectOutcome, Option<oneshot::Receiver<PollEnd>>), Refusal> {
+        self.retire_other_socket(None);
         let mut inner = self.inner.lock();
         let outcome = inner.session.connect(now, connect)?;
-        inner.leave(outcome.superseded.is_some());
+        inner.leave();
         let held = outcome.hold.map(|_| {
             let (sender, receiver) = oneshot::channel();
             inner.link = Link::Poll(sender);
@@ -184,15 +188,33 @@ impl LiveSession {
         connect: &Connect,
         outlet: &Arc<Outlet>,
     ) -> Result<ConnectOutcome, Refusal> {
+        self.retire_other_socket(Some(outlet));
         let mut inner = self.inner.lock();
         let outcome = inner.session.connect(now, connect)?;
-        inner.attach(outlet, outcome.superseded.is_some());
+        inner.attach(outlet);
         Ok(outcome)
     }
 
     /// The session is carried by this socket from now on.
     pub(crate) fn attach(&self, outlet: &Arc<Outlet>) {
-        self.inner.lock().attach(outlet, false);
+        self.retire_other_socket(Some(outlet));
+        self.inner.lock().attach(outlet);
+    }
+
+    /// The client came back by another way: the socket that carried the session is closed, and what it had taken but not
+    /// sent goes out by the new way, in its place. (A socket's `write` lock comes before `inner`, so it is asked first.)
+    fn retire_other_socket(&self, than: Option<&Arc<Outlet>>) {
+        let old = match &self.inner.lock().link {
+            Link::Socket(current) if than.is_none_or(|new| !Arc::ptr_eq(current, new)) => Arc::clone(current),
+            _ => return,
+        };
+        let unsent = old.finish();
+        old.forget_held();
+        let mut inner = self.inner.lock();
+        inner.session.put_back(unsent.into_iter());
+        if matches!(&inner.link, Link::Socket(current) if Arc::ptr_eq(current, &old)) {
+            inner.link = Link::None;
+        }
     }
 
     /// The socket is gone: what was taken from the queue and not sent comes back, a connect it held is let go.
@@ -268,21 +290,26 @@ impl LiveSession {
     }
 
     pub(crate) fn subscribed(&self, channel: &ChannelName) -> bool {
-        self.inner.lock().session.subscriptions().any(|c| c == channel)
+        self.inner.lock().session.is_subscribed(channel)
+    }
+
+    /// Until the guard is dropped, subscriptions of this session do not change elsewhere.
+    pub(crate) fn subscribing(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.subscribing.lock()
     }
 
     /// Ends it: its subscriptions, unless it had ended before. Whatever held a connect is told.
     pub(crate) fn end(&self, reason: EndReason) -> Option<Vec<ChannelName>> {
+        self.inner.lock().end(self.key, reason)
+    }
+
+    /// The same, if its time is over.
+    pub(crate) fn end_if_expired(&self, now: Instant) -> Result<Vec<ChannelName>, ()> {
         let mut inner = self.inner.lock();
-        let subscriptions = inner.session.end()?;
-        match std::mem::replace(&mut inner.link, Link::None) {
-            Link::None => {}
-            Link::Poll(poll) => {
-                let _ = poll.send(PollEnd::Ended(reason));
-            }
-            Link::Socket(outlet) => outlet.session_ended(reason),
+        match inner.session.expires() {
+            Some(at) if at <= now => inner.end(self.key, EndReason::Expired).ok_or(()),
+            _ => Err(()),
         }
-        Some(subscriptions)
     }
 
     /// The server drains: a held connect is answered now.
@@ -301,24 +328,29 @@ impl LiveSession {
 }
 
 impl Inner {
-    /// What carried the session before does so no more.
-    fn leave(&mut self, superseded: bool) {
+    fn end(&mut self, key: u64, reason: EndReason) -> Option<Vec<ChannelName>> {
+        let subscriptions = self.session.end()?;
         match std::mem::replace(&mut self.link, Link::None) {
-            Link::Poll(poll) if superseded => {
-                let _ = poll.send(PollEnd::Superseded);
+            Link::None => {}
+            Link::Poll(poll) => {
+                let _ = poll.send(PollEnd::Ended(reason));
             }
-            Link::Socket(outlet) if superseded => outlet.forget_held(),
-            _ => {}
+            Link::Socket(outlet) => outlet.session_ended(key, reason),
+        }
+        Some(subscriptions)
+    }
+
+    /// A poll that carried the session before does so no more: a newer connect ended it.
+    fn leave(&mut self) {
+        if let Link::Poll(poll) = std::mem::replace(&mut self.link, Link::None) {
+            let _ = poll.send(PollEnd::Superseded);
         }
     }
 
-    fn attach(&mut self, outlet: &Arc<Outlet>, superseded: bool) {
-        match &self.link {
-            Link::Socket(current) if Arc::ptr_eq(current, outlet) => {}
-            _ => {
-                self.leave(superseded);
-                self.link = Link::Socket(Arc::clone(outlet));
-            }
+    fn attach(&mut self, outlet: &Arc<Outlet>) {
+        if !matches!(&self.link, Link::Socket(current) if Arc::ptr_eq(current, outlet)) {
+            self.leave();
+            self.link = Link::Socket(Arc::clone(outlet));
         }
     }
 }

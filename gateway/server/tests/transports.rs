@@ -21,7 +21,11 @@ struct Running {
 
 impl Running {
     async fn start(settings: ServerSettings) -> Self {
-        let server = Server::new(settings, Arc::new(AllowAll), Arc::new(PlainBayeux));
+        Running::start_with(settings, Arc::new(PlainBayeux)).await
+    }
+
+    async fn start_with(settings: ServerSettings, listener: Arc<dyn bayeux_server::hooks::Listener>) -> Self {
+        let server = Server::new(settings, Arc::new(AllowAll), listener);
         let socket = listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = socket.local_addr().unwrap().port();
         let stop = CancellationToken::new();
@@ -301,7 +305,7 @@ async fn draining_answers_what_is_held_and_refuses_newcomers() {
 }
 
 #[tokio::test]
-async fn a_client_that_came_back_by_another_socket_is_served_there() {
+async fn a_client_that_came_back_by_another_socket_is_served_there_and_the_old_one_is_closed() {
     let running = Running::start(ServerSettings::default()).await;
     let mut old = running.socket().await;
     let id = old.handshake().await;
@@ -309,14 +313,56 @@ async fn a_client_that_came_back_by_another_socket_is_served_there() {
     old.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/a","id":"3"})).await;
     let mut new = running.socket().await;
     new.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"4"}])).await;
-    old.send(json!([{"channel":"/meta/nothing","clientId":id,"id":"5"}])).await;
-    assert_eq!(old.next().await.unwrap()[0]["successful"], false);
+    assert!(old.next().await.is_none(), "nobody needs it any more");
     running.publish("/a", "1");
-    assert_eq!(new.next().await.unwrap()[0]["data"], 1, "the connect says which socket carries the session");
-    old.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"6"}])).await;
-    old.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/b","id":"7"})).await;
-    running.publish("/a", "2");
-    assert_eq!(old.next().await.unwrap()[0]["data"], 2);
+    assert_eq!(new.next().await.unwrap()[0]["data"], 1);
+}
+
+#[tokio::test]
+async fn a_polling_client_is_held_while_its_other_request_takes_time() {
+    struct Slow;
+    impl bayeux_server::hooks::Listener for Slow {
+        fn publish(&self, _: &bayeux_server::hooks::Publish) -> bayeux_server::hooks::PublishFlow {
+            bayeux_server::hooks::PublishFlow::Wait(Box::pin(std::future::pending()))
+        }
+        fn service(&self, _: &bayeux_server::hooks::Publish) -> Result<(), bayeux::reply::Refusal> {
+            Ok(())
+        }
+        fn subscribe(
+            &self,
+            _: &Arc<bayeux_server::LiveSession>,
+            _: &bayeux::channel::ChannelName,
+            _: &bayeux::message::Message,
+        ) -> bayeux_server::hooks::SubscribeFlow {
+            bayeux_server::hooks::SubscribeFlow::Accept
+        }
+        fn unsubscribed(&self, _: &bayeux_server::LiveSession, _: &bayeux::channel::ChannelName) {}
+    }
+    let running = Running::start_with(ServerSettings::default(), Arc::new(Slow)).await;
+    let (client, url) = (client(), running.url());
+    let hello = json!([{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"]}]);
+    let (_, cookie, reply) = post(&client, &url, "", hello).await;
+    let (cookie, id) = (cookie.unwrap(), reply[0]["clientId"].as_str().unwrap().to_owned());
+    let connect = json!([{"channel":"/meta/connect","clientId":id,"connectionType":"long-polling","id":"1"}]);
+    post(&client, &url, &cookie, connect.clone()).await;
+    post(&client, &url, &cookie, json!([{"channel":"/meta/subscribe","clientId":id,"subscription":"/a"}])).await;
+    let request = client.post(&url).header("cookie", &cookie).body(json!([{"channel":"/x","clientId":id}]).to_string());
+    let publishing = tokio::spawn(request.send());
+    let before = running.server.stats().messages_in.get();
+    while running.server.stats().messages_in.get() == before && before < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let held = tokio::spawn({
+        let (client, url, cookie) = (client.clone(), url.clone(), cookie.clone());
+        async move { post(&client, &url, &cookie, connect).await.2 }
+    });
+    while running.server.stats().polls_held.get() == 0 {
+        assert!(!held.is_finished(), "a client whose connects are answered at once would ask without end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.publish("/a", "1");
+    assert_eq!(held.await.unwrap()[0]["data"], 1);
+    publishing.abort();
 }
 
 #[tokio::test]

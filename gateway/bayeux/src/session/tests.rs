@@ -85,8 +85,21 @@ fn a_poll_is_not_held_when_messages_wait_nor_in_company_nor_in_a_crowd() {
     assert!(session.connect(now, &Connect { alone: false, ..poll() }).unwrap().hold.is_none());
     let crowded = session.connect(now, &Connect { crowded: true, ..poll() }).unwrap();
     assert!(crowded.hold.is_none() && crowded.advice.unwrap().multiple_clients);
+    let alone = session.connect(now, &poll()).unwrap();
+    assert!(
+        alone.hold.is_some() && !alone.advice.unwrap().multiple_clients,
+        "and when the others are gone, it is told"
+    );
     session.push(message(1));
     assert!(session.connect(now, &poll()).unwrap().hold.is_none());
+}
+
+#[test]
+fn an_interval_that_a_client_asks_for_is_bounded() {
+    let (mut session, now) = start();
+    let advice = Some(ClientAdvice { timeout: None, interval: Some(1 << 50) });
+    session.connect(now, &Connect { advice, ..poll() }).unwrap();
+    assert_eq!(session.expires(), Some(now + Duration::from_secs(310)));
 }
 
 #[test]

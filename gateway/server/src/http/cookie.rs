@@ -18,9 +18,10 @@ pub(super) fn browser(headers: &HeaderMap) -> Option<ByteString> {
         .map(|(_, value)| ByteString::from(value.trim_matches('"')))
 }
 
-/// The header that sets it.
-pub(super) fn set(value: &ByteString) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("{NAME}={value}; Path=/; HttpOnly")).ok()
+/// The header that sets it. `cross_site`: for a page of another site, which gets it back only so.
+pub(super) fn set(value: &ByteString, cross_site: bool) -> Option<HeaderValue> {
+    let also = if cross_site { "; SameSite=None; Secure" } else { "" };
+    HeaderValue::try_from(format!("{NAME}={value}; Path=/; HttpOnly{also}")).ok()
 }
 
 #[cfg(test)]

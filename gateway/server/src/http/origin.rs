@@ -38,17 +38,21 @@ impl Origin {
         }
     }
 
-    /// The headers that tell the browser.
-    pub(super) fn answer(self, headers: &mut HeaderMap) {
+    /// A page of another site that was loaded by TLS: it gets cookies only with `SameSite=None; Secure`.
+    pub(super) fn is_secure_cross_site(&self) -> bool {
+        matches!(self, Origin::Allowed(origin) if origin.as_bytes().starts_with(b"https://"))
+    }
+
+    /// The headers that tell the browser. `asked`: the headers that a preflight asks to be allowed.
+    pub(super) fn answer(self, asked: Option<HeaderValue>, headers: &mut HeaderMap) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
         if let Origin::Allowed(origin) = self {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
-            let allowed =
-                HeaderValue::from_static("content-type, authorization, traceparent, tracestate, x-requested-with");
+            let allowed = asked.unwrap_or(HeaderValue::from_static("content-type"));
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-            headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
     }
 }

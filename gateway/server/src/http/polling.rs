@@ -39,12 +39,13 @@ pub(super) async fn exchange(
     let mut set_cookie = None;
     if is("/meta/handshake") && context.browser.is_none() {
         context.browser = Some(random_cookie());
-        set_cookie = context.browser.as_ref().and_then(cookie::set);
+        let cross_site = context.cross_site;
+        set_cookie = context.browser.as_ref().and_then(|value| cookie::set(value, cross_site));
     }
     let alone = messages.len() == 1;
     let session = messages.first().and_then(|first| process::find_session(&server, &context, first));
     // Whatever this exchange causes for its own session goes out in its own response.
-    let batch = session.clone().filter(|_| !(alone && is("/meta/connect"))).map(|s| Batch::open(&server, s));
+    let mut batch = session.clone().filter(|_| !(alone && is("/meta/connect"))).map(|s| Batch::open(&server, s));
 
     let processed = process::envelope(&server, &context, session, messages).await;
     let session = processed.session;
@@ -54,7 +55,11 @@ pub(super) async fn exchange(
     for answer in processed.answers {
         match answer {
             Answer::Reply(reply) => replies.push(Box::pin(std::future::ready(reply))),
-            Answer::Wait(wait) => replies.push(wait),
+            Answer::Wait(wait) => {
+                // A broker may take its time: messages and connects of the session do not wait for it.
+                batch = None;
+                replies.push(wait);
+            }
             Answer::Connect { reply, advice } => {
                 let (reply, held) = connect(&server, &context, session.as_ref(), reply, advice, alone);
                 connected |= reply.successful();
@@ -90,8 +95,10 @@ pub(super) async fn exchange(
             session.take(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
         }
         if connected {
-            let dropped = session.with(Session::take_untold);
-            replies.as_mut_slice().last_mut().into_iter().for_each(|reply| reply.tell_dropped(dropped));
+            let mut replies = replies.as_mut_slice().iter_mut();
+            if let Some(reply) = replies.find(|reply| reply.channel.as_deref() == Some("/meta/connect")) {
+                reply.tell_dropped(session.with(Session::take_untold));
+            }
         }
         if connected || processed.handshaken {
             session.replied(Instant::now());
@@ -104,7 +111,7 @@ pub(super) async fn exchange(
     if let Some(cookie) = set_cookie.filter(|_| processed.handshaken) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-    if server.draining() {
+    if server.leaving() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -145,7 +152,7 @@ async fn wait(server: &Server, hold: Hold, session: &Arc<LiveSession>) -> PollEn
     }
     server.stats().polls_held.inc();
     let _let_go = LetGo(server, session, hold.ticket);
-    if server.draining() {
+    if server.leaving() {
         return PollEnd::Draining; // it began to drain between the check and the hold
     }
     match tokio::time::timeout_at(hold.until.into(), hold.end).await {

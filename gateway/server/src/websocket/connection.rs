@@ -55,7 +55,10 @@ struct Connection {
     held: Option<Ticket>,
     /// The held connect's time, or the time by which there must be a session.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
-    closing: bool,
+    /// The server is to close, and why: it does when all is answered.
+    closing: Option<(u16, String)>,
+    /// The close frame is said; nothing more is read or answered.
+    closed: bool,
 }
 
 /// Drives the connection until it is closed. `early`: what the peer sent behind its upgrade request.
@@ -68,7 +71,7 @@ pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers:
     let timeout = server.settings().handshake_timeout;
     let mut connection = Connection {
         outlet: Arc::new(Outlet::new(plain, server.next_lane())),
-        context: Arc::new(Context { carrier: Carrier::WebSocket, headers, browser: None }),
+        context: Arc::new(Context { carrier: Carrier::WebSocket, headers, browser: None, cross_site: false }),
         tls,
         buffer: BytesMut::from(&early[..]),
         decoder: Decoder::new(limits),
@@ -77,7 +80,8 @@ pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers:
         awaited: FuturesUnordered::new(),
         held: None,
         timer: Some(Box::pin(tokio::time::sleep(timeout))),
-        closing: false,
+        closing: None,
+        closed: false,
         server,
     };
     connection.server.stats().websockets.inc();
@@ -88,7 +92,7 @@ pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers:
 impl Drop for Connection {
     fn drop(&mut self) {
         self.server.stats().websockets.dec();
-        let (_, unsent) = self.outlet.finish();
+        let unsent = self.outlet.finish();
         self.outlet.control().held = None;
         if let Some(session) = self.session.take() {
             session.detach(&self.outlet, self.held.take(), unsent);
@@ -105,15 +109,19 @@ impl Connection {
                 break;
             }
             let idle = self.processing.is_none() && self.awaited.is_empty();
-            if self.server.draining() && idle && self.session.is_some() && !self.closing {
+            if self.server.leaving() && self.session.is_some() {
                 self.close(close_code::GOING_AWAY, "draining");
             }
-            if self.closing && idle {
+            if let (Some((code, reason)), true) = (&self.closing, idle) {
+                self.outlet.push_close(frame::close_frame(*code, reason));
+                self.outlet.flush();
+                self.closed = true;
+            }
+            if self.closed {
                 break;
             }
             let outlet = Arc::clone(&self.outlet);
-            let may_read =
-                !self.closing && self.processing.is_none() && self.awaited.len() < self.server.settings().max_in_flight;
+            let may_read = self.may_go_on();
             let (tls, buffer) = (&mut self.tls, &mut self.buffer);
             tokio::select! {
                 io = std::future::poll_fn(|cx| poll_io(&outlet, tls, buffer, may_read, cx)) => match io {
@@ -138,7 +146,8 @@ impl Connection {
 
     /// The next frame may be dealt with: the one before is, and neither outcomes nor replies pile up.
     fn may_go_on(&self) -> bool {
-        !self.closing
+        self.closing.is_none()
+            && !self.closed
             && self.processing.is_none()
             && self.awaited.len() < self.server.settings().max_in_flight
             && !self.outlet.congested()
@@ -168,7 +177,7 @@ impl Connection {
                 self.outlet.push(frame::pong_frame(&payload));
                 self.outlet.flush();
             }
-            Event::Close(code) => self.close(code.map_or(close_code::NORMAL, |(code, _)| code), ""),
+            Event::Close(code) => self.closed_by_peer(code.map_or(close_code::NORMAL, |(code, _)| code)),
             Event::Pong(_) | Event::Binary(_) | Event::Compressed { .. } => {} // as CometD: ignored
         }
     }
@@ -210,8 +219,8 @@ impl Connection {
                 before.detach(&self.outlet, self.held.take(), Vec::new());
             }
             self.session = Some(Arc::clone(session));
-            self.timer = None;
             if !session.ended() {
+                self.timer = None;
                 session.attach(&self.outlet);
                 self.outlet.carry(Some(Arc::clone(session)));
             }
@@ -265,7 +274,7 @@ impl Connection {
         self.held = None;
         self.timer = None;
         match outcome.hold {
-            Some((ticket, until)) if !self.server.draining() => {
+            Some((ticket, until)) if !self.server.leaving() => {
                 self.held = Some(ticket);
                 self.timer = Some(Box::pin(tokio::time::sleep_until(until.into())));
                 self.outlet.control().held = Some(Held { ticket, until, reply });
@@ -304,7 +313,8 @@ impl Connection {
             let mut control = self.outlet.control();
             (control.ended.take(), std::mem::take(&mut control.draining))
         };
-        if let Some(reason) = ended {
+        let ours = |(key, _): &(u64, EndReason)| self.session.as_ref().is_none_or(|session| session.key() == *key);
+        if let Some((_, reason)) = ended.filter(ours) {
             let held = self.outlet.control().held.take();
             self.held = None;
             self.timer = None;
@@ -332,10 +342,11 @@ impl Connection {
             let held = self.outlet.control().held.take();
             if let (Some(held), Some(session)) = (held, &self.session) {
                 self.held = None;
-                session.release(held.ticket, Instant::now());
-                let mut reply = held.reply;
-                reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
-                self.send(&[reply]);
+                if session.release(held.ticket, Instant::now()) {
+                    let mut reply = held.reply;
+                    reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
+                    self.send(&[reply]);
+                }
             }
         }
     }
@@ -358,15 +369,24 @@ impl Connection {
         self.outlet.flush();
     }
 
+    /// Nothing more is read; what is in flight is answered first.
     fn close(&mut self, code: u16, reason: &str) {
-        if !self.closing {
-            self.closing = true;
-            self.outlet.push_close(frame::close_frame(code, reason));
-            self.outlet.flush();
-        }
+        self.closing.get_or_insert_with(|| (code, reason.to_owned()));
     }
 
-    /// Sends what waits, for as long as a closing socket may take; a session's queue is not emptied into it.
+    /// The peer listens no more: what it was not sent stays with the session, answers are nobody's any more.
+    fn closed_by_peer(&mut self, code: u16) {
+        let unsent = self.outlet.retract();
+        if let Some(session) = self.session.take() {
+            session.detach(&self.outlet, self.held.take(), unsent);
+        }
+        self.awaited = FuturesUnordered::new();
+        self.outlet.push_close(frame::close_frame(code, ""));
+        self.outlet.flush();
+        self.closed = true;
+    }
+
+    /// Sends what waits, for as long as a closing socket may take; the session's queue is not emptied into it.
     async fn last_words(&mut self) {
         if self.outlet.dead() {
             return;
@@ -399,7 +419,7 @@ impl Connection {
         });
         let _ = tokio::time::timeout(LINGER, finish).await;
         // A socket that is closed with unread bytes is reset, and its peer may never read why: so the rest is read.
-        if let Some(plain) = self.outlet.plain().filter(|_| self.closing) {
+        if let Some(plain) = self.outlet.plain().filter(|_| self.closed) {
             let _ = socket2::SockRef::from(plain).shutdown(std::net::Shutdown::Write);
             let _ = tokio::time::timeout(LINGER, discard(plain)).await;
         }
@@ -415,13 +435,16 @@ fn poll_io(
     cx: &mut std::task::Context<'_>,
 ) -> Poll<Io> {
     if let Some(tls) = tls {
+        let congested = outlet.congested();
         if let Poll::Ready(Err(_)) = poll_write(outlet, tls, cx) {
             return Poll::Ready(Io::Closed);
+        }
+        if congested && !outlet.congested() {
+            return Poll::Ready(Io::Writable); // frames may wait in the buffer for this
         }
         if !may_read {
             return Poll::Pending;
         }
-        buffer.reserve(READ / 4);
         return match poll_read(Pin::new(tls.as_mut()), buffer, cx) {
             Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(Io::Read),
             Poll::Ready(_) => Poll::Ready(Io::Closed),

@@ -23,8 +23,8 @@ const BATCH: usize = 64;
 /// Of those, at most so many deliveries before waiting replies get their turn.
 const DELIVERIES: usize = 48;
 
-/// Reply frames that may wait for a peer that does not read.
-const MAX_REPLIES: usize = 1_024;
+/// Reply frames, and bytes of them, that may wait for a peer that does not read.
+const MAX_REPLIES: (usize, usize) = (1_024, 1 << 20);
 
 /// A connect that this socket holds.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub(crate) held: Option<Held>,
-    pub(crate) ended: Option<EndReason>,
+    /// Which session (its key) has ended, and why.
+    pub(crate) ended: Option<(u64, EndReason)>,
     pub(crate) draining: bool,
 }
 
@@ -60,6 +61,7 @@ impl Piece {
 struct Write {
     session: Option<Arc<LiveSession>>,
     replies: VecDeque<Bytes>,
+    reply_bytes: usize,
     pieces: VecDeque<Piece>,
     /// Bytes of the first piece that are sent.
     sent: usize,
@@ -104,7 +106,7 @@ impl Outlet {
 
     /// True when it was not marked before.
     pub(crate) fn mark(&self) -> bool {
-        !self.marked.swap(true, Ordering::AcqRel)
+        !self.marked.load(Ordering::Relaxed) && !self.marked.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn unmark(&self) {
@@ -125,6 +127,7 @@ impl Outlet {
     pub(crate) fn push(&self, frame: Bytes) {
         let mut write = self.write.lock();
         if !write.closing {
+            write.reply_bytes += frame.len();
             write.replies.push_back(frame);
         }
     }
@@ -134,6 +137,7 @@ impl Outlet {
         let mut write = self.write.lock();
         if !write.closing {
             write.closing = true;
+            write.reply_bytes += frame.len();
             write.replies.push_back(frame);
         }
     }
@@ -192,35 +196,58 @@ impl Outlet {
 
     /// So many replies wait that the peer, who does not read them, is not read either.
     pub(crate) fn congested(&self) -> bool {
-        self.write.lock().replies.len() >= MAX_REPLIES
+        let write = self.write.lock();
+        write.replies.len() >= MAX_REPLIES.0 || write.reply_bytes >= MAX_REPLIES.1
     }
 
     pub(crate) fn dead(&self) -> bool {
         self.write.lock().dead
     }
 
-    /// The deliveries that were taken and not wholly sent; the outlet carries nobody from now on.
-    pub(crate) fn finish(&self) -> (Option<Arc<LiveSession>>, Vec<Arc<Delivery>>) {
+    /// Ends it: nothing more is sent. The deliveries that were taken and not wholly sent.
+    pub(crate) fn finish(&self) -> Vec<Arc<Delivery>> {
         let mut write = self.write.lock();
         write.dead = true;
-        let unsent = write
+        write.session = None;
+        self.wake.notify_one();
+        write
             .pieces
             .drain(..)
             .filter_map(|piece| match piece {
                 Piece::Delivery(delivery, _) => Some(delivery),
                 Piece::Frame(_) => None,
             })
-            .collect();
-        (write.session.take(), unsent)
+            .collect()
+    }
+
+    /// Carries nobody from now on. The deliveries that were taken and not sent; of one that is half sent the rest still
+    /// goes out, as a frame must be whole.
+    pub(crate) fn retract(&self) -> Vec<Arc<Delivery>> {
+        let mut write = self.write.lock();
+        write.session = None;
+        let half = (write.sent > 0).then(|| write.pieces.pop_front()).flatten();
+        let mut unsent = Vec::new();
+        let pieces = std::mem::take(&mut write.pieces);
+        write.pieces.extend(half.iter().map(|piece| Piece::Frame(piece.bytes().clone())));
+        if let Some(Piece::Delivery(delivery, _)) = half {
+            unsent.push(delivery); // its peer may not look at it any more
+        }
+        for piece in pieces {
+            match piece {
+                Piece::Delivery(delivery, _) => unsent.push(delivery),
+                Piece::Frame(frame) => write.pieces.push_back(Piece::Frame(frame)),
+            }
+        }
+        unsent
     }
 
     pub(crate) fn control(&self) -> parking_lot::MutexGuard<'_, Control> {
         self.control.lock()
     }
 
-    /// The session was ended by somebody else than this socket's client.
-    pub(crate) fn session_ended(&self, reason: EndReason) {
-        self.control.lock().ended = Some(reason);
+    /// The session that it carries has ended.
+    pub(crate) fn session_ended(&self, key: u64, reason: EndReason) {
+        self.control.lock().ended = Some((key, reason));
         self.wake.notify_one();
     }
 
@@ -252,7 +279,10 @@ impl Write {
         }
         while self.pieces.len() < BATCH {
             match self.replies.pop_front() {
-                Some(frame) => self.pieces.push_back(Piece::Frame(frame)),
+                Some(frame) => {
+                    self.reply_bytes -= frame.len();
+                    self.pieces.push_back(Piece::Frame(frame));
+                }
                 None => break,
             }
         }
@@ -291,12 +321,12 @@ impl Write {
         }
     }
 
-    /// An idle socket keeps no buffers.
+    /// An idle socket keeps next to no buffers.
     fn rest(&mut self) {
-        if self.pieces.capacity() > 0 {
+        if self.pieces.capacity() > 4 {
             self.pieces = VecDeque::new();
         }
-        if self.replies.capacity() > 0 {
+        if self.replies.capacity() > 4 {
             self.replies = VecDeque::new();
         }
     }
