@@ -24,8 +24,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Of a drain, what is kept for closing connectors.
+/// How long each step of closing may take.
 const CLOSING: Duration = Duration::from_secs(2);
+/// Of a drain, how long requests and publishes may still be answered before clients are told to leave.
+const ANSWERING: Duration = Duration::from_secs(5);
 
 /// The command.
 pub async fn run(files: &[PathBuf]) -> ExitCode {
@@ -112,6 +114,9 @@ async fn serve(planned: Planned, quick: bool) -> Result<(), String> {
         tokio::spawn(listener::serve(admin_socket, admin::router(state), listening(None, 1_024, &admin_stop)));
     let mut router = http::router(server.clone(), &settings.server.path);
     if quick {
+        if settings.server.path.trim_matches('/').is_empty() {
+            return Err("server.path cannot be / here: the quickstart has its page there".into());
+        }
         router = router.merge(page::router());
         tokio::spawn(quickstart::tick(Arc::clone(&bridge)));
         quickstart::greet(address, admin_address);
@@ -287,8 +292,12 @@ impl Signals {
 /// Until every client has been told and everything in flight is answered, or the time is over. Says what moved.
 async fn drain(server: &Server, bridge: &Bridge, timeout: Duration) {
     let begun = Instant::now();
-    let deadline = begun + timeout.saturating_sub(CLOSING * 2).max(CLOSING);
+    let deadline = begun + timeout.saturating_sub(CLOSING * 3).max(CLOSING);
     let (sessions, in_flight) = (server.session_count(), bridge.publishes_in_flight());
+    // First what is asked is answered, over the connections it came by; then the clients are told to come back.
+    server.refuse_handshakes();
+    let answered = (begun + ANSWERING).min(deadline);
+    let _ = tokio::time::timeout_at(answered.into(), bridge.idle()).await;
     server.drain();
     let told = async {
         bridge.idle().await;

@@ -210,23 +210,19 @@ impl Listener for Bridge {
             held.keep();
             return SubscribeFlow::Accept;
         }
-        let (channel, timeout) = (channel.clone(), self.settings.subscribe_timeout);
+        let (channel, patience) = (channel.clone(), self.settings.subscribe_timeout);
         SubscribeFlow::Wait(Box::pin(async move {
-            let live = async {
-                for feed in &held.0 {
-                    feed.live().await?;
-                }
-                Ok::<(), String>(())
-            };
-            match tokio::time::timeout(timeout, live).await {
-                Ok(Err(reason)) => {
-                    tracing::warn!(%channel, %reason, "subscription refused: the feed cannot be opened");
-                    return Err(Refusal::new(error(503, channel.as_str(), "feed_failed")));
-                }
-                Ok(Ok(())) => {}
-                // The broker is away: the subscription stands, and its feed goes on when the broker is back.
-                Err(_) => {
-                    tracing::warn!(%channel, "subscription answered before its feed is live: broker is not there")
+            for feed in &held.0 {
+                match feed.live(patience).await {
+                    Ok(true) => {}
+                    // The subscription stands, and its feed goes on when the broker is back.
+                    Ok(false) => {
+                        tracing::warn!(%channel, "subscription answered without its broker, which is not there")
+                    }
+                    Err(reason) => {
+                        tracing::warn!(%channel, %reason, "subscription refused: the feed cannot be opened");
+                        return Err(Refusal::new(error(503, channel.as_str(), "feed_failed")));
+                    }
                 }
             }
             held.keep();

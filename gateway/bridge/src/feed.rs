@@ -60,7 +60,13 @@ pub struct Feed {
 struct Holders {
     count: usize,
     task: Option<AbortHandle>,
-    /// Counts up at each change, so that a late closing sees that it is late.
+    /// Since when it waits for the broker; later subscribers do not wait anew.
+    opening_since: Option<Instant>,
+    /// A poisonous record stopped it, or it can never be opened: it stays so.
+    stopped: bool,
+    /// Somebody waits for the time to close it.
+    lingering: bool,
+    /// Counts up at each change, so that whoever lingers sees that there was one.
     generation: u64,
 }
 
@@ -101,12 +107,9 @@ impl Feed {
         let mut holders = self.holders.lock();
         holders.count += 1;
         holders.generation += 1;
-        let failed = matches!(*self.state.borrow(), FeedState::Failed(_));
-        if holders.task.is_none() || failed {
-            if let Some(task) = holders.task.take() {
-                task.abort();
-            }
+        if holders.task.is_none() && !holders.stopped {
             self.state.send_replace(FeedState::Opening);
+            holders.opening_since = Some(Instant::now());
             holders.task = Some(tokio::spawn(Arc::clone(self).run()).abort_handle());
         }
     }
@@ -116,27 +119,25 @@ impl Feed {
         let mut holders = self.holders.lock();
         holders.count = holders.count.saturating_sub(1);
         holders.generation += 1;
-        if holders.count > 0 {
-            return;
+        if holders.count == 0 && !std::mem::replace(&mut holders.lingering, true) {
+            tokio::spawn(linger(Weak::clone(&self.this), holders.generation));
         }
-        let generation = holders.generation;
-        let feed = Weak::clone(&self.this);
-        tokio::spawn(async move {
-            tokio::time::sleep(LINGER).await;
-            if let Some(feed) = feed.upgrade() {
-                feed.close(generation);
-            }
-        });
     }
 
-    fn close(&self, generation: u64) {
+    /// Closes it if nobody has held it since `generation`; else says what to wait for, if anything.
+    fn close(&self, generation: u64) -> Option<u64> {
         let mut holders = self.holders.lock();
-        if holders.generation == generation
+        if holders.count == 0 && holders.generation != generation {
+            return Some(holders.generation);
+        }
+        holders.lingering = false;
+        if holders.count == 0
             && let Some(task) = holders.task.take()
         {
             task.abort();
             self.state.send_replace(FeedState::Closed);
         }
+        None
     }
 
     /// Ends it for good, whoever holds it: the gateway stops.
@@ -151,16 +152,19 @@ impl Feed {
         *self.state.borrow() == FeedState::Live
     }
 
-    /// Resolves when it is live.
+    /// Resolves to true when it is live, to false when it is not after `patience` since it began to open: then the broker
+    /// is not there, and the feed goes on by itself when it is back. Who comes later waits the less.
     ///
     /// # Errors
     /// Why it never will be, unless something changes.
-    pub(crate) async fn live(&self) -> Result<(), String> {
+    pub(crate) async fn live(&self, patience: Duration) -> Result<bool, String> {
+        let since = self.holders.lock().opening_since.unwrap_or_else(Instant::now);
         let mut state = self.state.subscribe();
-        let state = state.wait_for(|state| matches!(state, FeedState::Live | FeedState::Failed(_))).await;
-        match state.as_deref() {
-            Ok(FeedState::Failed(reason)) => Err(reason.clone()),
-            _ => Ok(()),
+        let live = state.wait_for(|state| matches!(state, FeedState::Live | FeedState::Failed(_)));
+        match tokio::time::timeout_at((since + patience).into(), live).await.as_ref().map(|state| state.as_deref()) {
+            Ok(Ok(FeedState::Failed(reason))) => Err(reason.clone()),
+            Ok(_) => Ok(true),
+            Err(_) => Ok(false),
         }
     }
 
@@ -178,6 +182,7 @@ impl Feed {
             let reason = self.read().await;
             let mapping = self.table.get(self.mapping).map_or("", |m| m.spec().label());
             tracing::error!(mapping, %reason, "feed failed");
+            self.holders.lock().stopped = reason.stays;
             self.state.send_replace(FeedState::Failed(reason.text));
             if reason.stays {
                 return;
@@ -200,13 +205,16 @@ impl Feed {
         let mut reader = Reader::new(Arc::clone(&self.table), self.mapping, server.clone(), Arc::clone(&self.observer));
         let mut batch = Vec::new();
         let mut opening = true;
-        let (mut asked, mut may_ask) = (false, tokio::time::Instant::now());
+        let (mut asked, mut may_ask) = (!self.newcomers.lock().is_empty(), tokio::time::Instant::now());
         loop {
             let count = tokio::select! {
                 ready = subscription.ready(), if opening => {
                     opening = false;
                     match ready {
-                        Ok(()) => { self.state.send_replace(FeedState::Live); }
+                        Ok(()) => {
+                            self.holders.lock().opening_since = None;
+                            self.state.send_replace(FeedState::Live);
+                        }
                         Err(error) => return Failure { text: error.to_string(), stays: false },
                     }
                     continue;
@@ -227,6 +235,7 @@ impl Feed {
                 return Failure { text: "the connector ended the subscription".into(), stays: false };
             }
             for record in batch.drain(..) {
+                tokio::task::consume_budget().await; // a long fan-out lets others have their turn
                 // What is retained is for newcomers, unless the link was lost: then it may be news for all.
                 let verdict = if record.retained && !record.redelivered {
                     reader.retained(&record, &mut self.newcomers.lock())
@@ -237,6 +246,17 @@ impl Feed {
                     return Failure { text, stays: true };
                 }
             }
+        }
+    }
+}
+
+/// Waits until nobody has held the feed for a while, then closes it.
+async fn linger(feed: Weak<Feed>, mut generation: u64) {
+    loop {
+        tokio::time::sleep(LINGER).await;
+        match feed.upgrade().and_then(|feed| feed.close(generation)) {
+            Some(newer) => generation = newer,
+            None => return,
         }
     }
 }
@@ -264,7 +284,7 @@ pub(crate) struct Newcomers(VecDeque<Newcomer>);
 
 #[derive(Debug)]
 struct Newcomer {
-    session: Arc<LiveSession>,
+    session: Weak<LiveSession>,
     channel: ChannelName,
     until: Instant,
     /// Channels whose retained message it has: the broker may be asked again for others.
@@ -273,13 +293,13 @@ struct Newcomer {
 
 impl Newcomers {
     fn add(&mut self, session: &Arc<LiveSession>, channel: &ChannelName, now: Instant) {
-        self.0.retain(|newcomer| newcomer.until > now);
+        self.forget(now);
         if self.0.len() >= MAX_NEWCOMERS {
             tracing::warn!("too many new subscribers at a time: some get no retained messages");
             self.0.pop_front();
         }
         self.0.push_back(Newcomer {
-            session: Arc::clone(session),
+            session: Arc::downgrade(session),
             channel: channel.clone(),
             until: now + WELCOME,
             seen: HashSet::new(),
@@ -293,12 +313,21 @@ impl Newcomers {
 
     /// Hands a retained message to those who are to get it.
     pub(crate) fn give(&mut self, channel: &ChannelName, delivery: &Arc<Delivery>) {
-        let now = Instant::now();
-        self.0.retain(|newcomer| newcomer.until > now);
+        self.forget(Instant::now());
         for newcomer in &mut self.0 {
-            if newcomer.channel.reaches(channel.as_str()) && newcomer.seen.insert(channel.clone()) {
-                newcomer.session.deliver(Arc::clone(delivery));
+            if newcomer.channel.reaches(channel.as_str())
+                && newcomer.seen.insert(channel.clone())
+                && let Some(session) = newcomer.session.upgrade()
+            {
+                session.deliver(Arc::clone(delivery));
             }
+        }
+    }
+
+    /// All wait equally long: those whose time is over are in front.
+    fn forget(&mut self, now: Instant) {
+        while self.0.front().is_some_and(|newcomer| newcomer.until <= now) {
+            self.0.pop_front();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Ingest: a publish becomes a record, and its reply says what the broker said.
 
-use crate::bridge::{Bridge, origin};
+use crate::bridge::{Bridge, Tracked, origin};
 use crate::mapping::{Route, Sources, record_payload};
-use crate::observe::{Outcome, Step, TRACEPARENT, is_traceparent};
+use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use bayeux::error::error;
 use bayeux::reply::{Advice, Reconnect, Refusal};
 use bayeux_server::hooks::{Accepted, Publish, PublishFlow};
@@ -67,12 +67,17 @@ impl Bridge {
             headers,
             deadline: begun + spec.publish_timeout,
         });
-        let (observer, tracked) = (Arc::clone(&self.observer), self.track());
+        let mut watched = Watched {
+            observer: Arc::clone(&self.observer),
+            mapping: index,
+            begun,
+            outcome: Outcome::Unknown,
+            _tracked: self.track(),
+        };
         PublishFlow::Wait(Box::pin(async move {
             let result = confirmed.await;
-            drop(tracked);
-            let outcome = result.as_ref().map_or_else(outcome, |_| Outcome::Ok);
-            observer.ingested(index, outcome, begun.elapsed());
+            watched.outcome = result.as_ref().map_or_else(outcome, |_| Outcome::Ok);
+            drop(watched);
             match result {
                 Ok(position) => Ok(accepted(position.as_ref())),
                 Err(why) => {
@@ -84,6 +89,21 @@ impl Bridge {
                 }
             }
         }))
+    }
+}
+
+/// A publish under way. However it ends it is counted, also when nobody waits for its outcome any more.
+struct Watched {
+    observer: Arc<dyn Observer>,
+    mapping: usize,
+    begun: Instant,
+    outcome: Outcome,
+    _tracked: Tracked,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.observer.ingested(self.mapping, self.outcome, self.begun.elapsed());
     }
 }
 

@@ -90,7 +90,7 @@ impl Observer for Unobserved {
 /// The header of a record, and the field of `ext`, that carries a trace.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// Whether a text is a W3C `traceparent` of version 00; anything else is not passed on.
+/// Whether a text is a W3C `traceparent` with the four fields of version 00; anything else is not passed on.
 pub fn is_traceparent(text: &str) -> bool {
     let lengths = [2, 32, 16, 2];
     let mut parts = text.split('-');

@@ -66,11 +66,6 @@ impl Services {
         Services { services, observer }
     }
 
-    /// Which service takes a channel.
-    pub fn find(&self, channel: &str) -> Option<usize> {
-        self.services.iter().position(|service| service.spec.channel.matches(channel))
-    }
-
     /// Requests that wait for their answer.
     pub fn in_flight(&self) -> usize {
         let waiting = |s: &Service| s.spec.max_in_flight.saturating_sub(s.places.available_permits());
@@ -153,7 +148,6 @@ async fn run(
     let begun = Instant::now();
     let deadline = request.deadline;
     let result = tokio::time::timeout_at(deadline.into(), handler.call(request)).await;
-    drop(place);
     let outcome = match result.unwrap_or(Err(HandlerError::Timeout)) {
         Ok(response) => {
             call.answer(true, &response.data, None);
@@ -168,6 +162,7 @@ async fn run(
             outcome
         }
     };
+    drop(place); // not before the answer is on its way: a drain waits for this
     (outcome, begun.elapsed())
 }
 
