@@ -120,7 +120,7 @@ fn explain_says_who_takes_a_channel_and_why_the_others_do_not() {
     );
     assert_eq!(
         all[0].to_string(),
-        "ingest mapping 0 /orders/{region}/{id} (kafka): takes it: the first ingest mapping that fits the channel\n  \
+        "ingest mappings[0] /orders/{region}/{id} (kafka): takes it: the first ingest mapping that fits the channel\n  \
          topic      orders.eu\n  key        7\n  partition  by the key\n  header     bayeux-channel: /orders/eu/7"
     );
     assert_eq!(all[1].reason, "the channel fits, but mapping 0 comes first");
