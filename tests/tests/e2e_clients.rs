@@ -114,3 +114,21 @@ fn a_websocket_client_handshakes_again_after_the_gateway_restarted() {
 fn a_long_polling_client_handshakes_again_after_the_gateway_restarted() {
     restart_story("long-polling", "9");
 }
+
+fn ack_story(transport: &str, version: &str) {
+    let seen = node::run("ack.mjs", &[&Gateway::start(ECHO).url(), transport, version]);
+    assert!(seen["cuts"].as_u64().unwrap() >= 3, "the connection was cut: {}", seen["cuts"]);
+    assert_eq!(seen["sessions"], 1, "the session survived the cuts");
+    assert_eq!(seen["heard"], json!((0..300).collect::<Vec<_>>()), "each once and in order");
+    assert!(seen["offset"].as_f64().unwrap().abs() < 1_000.0, "the clocks are the same: {}", seen["offset"]);
+}
+
+#[test]
+fn with_its_ack_extension_cometd_loses_nothing_over_a_websocket_that_is_cut() {
+    ack_story("websocket", "9");
+}
+
+#[test]
+fn with_its_ack_extension_cometd_loses_nothing_over_long_polling_that_is_cut() {
+    ack_story("long-polling", "8");
+}

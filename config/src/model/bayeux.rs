@@ -19,11 +19,15 @@ pub struct Bayeux {
     /// What is offered to clients, in order of preference.
     #[schemars(length(min = 1))]
     pub transports: Vec<Transport>,
-    /// Bayeux extensions to offer. There are none in this version, so only an empty list is taken.
+    /// Extensions of the protocol that clients may use.
     pub extensions: Vec<Extension>,
     /// How many sessions of one browser may hold a connection at once when it speaks HTTP/1: a browser opens only six
     /// connections to a host, and would wait for the others. 0: hold none, a negative number: no limit.
     pub max_sessions_per_browser: i32,
+    /// The same where the browser speaks HTTP/2, which takes all its requests over one connection.
+    pub http2_max_sessions_per_browser: i32,
+    /// Compress responses of 1 KiB and more for HTTP clients that take gzip. A proxy in front may do it instead.
+    pub gzip: bool,
     /// Take an HTTP client's id for proof enough of who it is, without the cookie given at its handshake: for clients
     /// that keep no cookies.
     pub trust_client_session: bool,
@@ -43,8 +47,10 @@ impl Default for Bayeux {
             max_interval: Duration::from_secs(10),
             max_message_size: ByteSize::from_kib(64),
             transports: vec![Transport::Websocket, Transport::LongPolling, Transport::CallbackPolling],
-            extensions: Vec::new(),
+            extensions: vec![Extension::Ack, Extension::Timesync],
             max_sessions_per_browser: 1,
+            http2_max_sessions_per_browser: -1,
+            gzip: false,
             trust_client_session: false,
             unmapped_channels: UnmappedChannels::Local,
             unmapped_services: UnmappedServices::Acknowledge,
@@ -65,17 +71,14 @@ pub enum Transport {
     CallbackPolling,
 }
 
-/// A Bayeux extension. This version has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Extension {}
-
-impl JsonSchema for Extension {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Extension".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "not": {}, "description": "A Bayeux extension. This version has none." })
-    }
+/// Extensions of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Extension {
+    /// Messages are sent again until the client has acknowledged them, also over a lost connection.
+    Ack,
+    /// Clients may ask for the gateway's time.
+    Timesync,
 }
 
 /// What happens on a channel that no mapping takes.

@@ -8,7 +8,7 @@ use bayeux::queue::{Overflow, QueueLimits};
 use bayeux::session::{Carrier, Options};
 use bayeux_bridge::{Answering, Bridge, BridgeSettings, ServiceSpec, UnmappedChannels, UnmappedServices};
 use bayeux_server::hooks::AllowAll;
-use bayeux_server::{Origins, Server, ServerSettings, http, listener, tls};
+use bayeux_server::{Extensions, Origins, Server, ServerSettings, http, listener, tls};
 use connector::{Connector, Context, HandlerContext};
 use futures_util::future::join_all;
 use gateway_config as config;
@@ -259,7 +259,13 @@ fn server_settings(settings: &Config) -> ServerSettings {
             })
             .collect(),
         max_sessions_per_browser: bayeux.max_sessions_per_browser,
+        http2_max_sessions_per_browser: bayeux.http2_max_sessions_per_browser,
+        gzip: bayeux.gzip,
         trust_client_session: bayeux.trust_client_session,
+        extensions: Extensions {
+            ack: bayeux.extensions.contains(&config::Extension::Ack),
+            timesync: bayeux.extensions.contains(&config::Extension::Timesync),
+        },
         origins: match settings.server.allowed_origins.is_empty() {
             true => Origins::Same,
             false => Origins::Listed(settings.server.allowed_origins.clone()),

@@ -87,6 +87,11 @@ impl Queue {
         Some(delivery)
     }
 
+    /// Those that wait, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Delivery>> {
+        self.items.iter()
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.items.len()

@@ -104,6 +104,42 @@ pub struct Reply {
     pub ext: Vec<(ByteString, Bytes)>,
     /// Further top-level fields, raw JSON (handshake: clientId, version, …).
     pub fields: Vec<(&'static str, Bytes)>,
+    /// The client asked for the server's time: [`Reply::tell_time`] answers it when the reply leaves.
+    pub timesync: Option<TimeSync>,
+}
+
+/// A question of the timesync extension (CometD's `TimeSyncExtension`), with the time it came at. Milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeSync {
+    /// `tc` as the client sent it, raw JSON.
+    pub sent: Bytes,
+    /// When it arrived.
+    pub arrived: i64,
+    /// How much the client's idea of our clock is off, if it has one.
+    pub accuracy: Option<i64>,
+}
+
+/// A client whose idea is off by less than this is not told again (CometD `accuracyTarget`).
+const ACCURACY_TARGET: i64 = 25;
+
+impl TimeSync {
+    /// Reads `ext.timesync`: `tc` (the client's time), `l` (lag) and `o` (offset), if the client knows them.
+    pub fn read(raw: &[u8], arrived: i64) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Asked<'a> {
+            #[serde(borrow)]
+            tc: &'a serde_json::value::RawValue,
+            l: Option<f64>,
+            o: Option<f64>,
+        }
+        let asked: Asked<'_> = serde_json::from_slice(raw).ok()?;
+        let sent: f64 = serde_json::from_str(asked.tc.get()).ok()?;
+        let accuracy = asked.l.map(|lag| (sent + asked.o.unwrap_or(0.0) + lag) as i64 - arrived);
+        if asked.l.is_some_and(|lag| lag != 0.0) && accuracy.is_some_and(|a| a.abs() < ACCURACY_TARGET) {
+            return None;
+        }
+        Some(TimeSync { sent: Bytes::copy_from_slice(asked.tc.get().as_bytes()), arrived, accuracy })
+    }
 }
 
 impl Reply {
@@ -120,6 +156,7 @@ impl Reply {
             advice: None,
             ext: Vec::new(),
             fields: Vec::new(),
+            timesync: None,
         }
     }
 
@@ -135,6 +172,24 @@ impl Reply {
         let mut raw = Vec::with_capacity(value.len() + 2);
         string(value, &mut raw);
         self.fields.push((name, raw.into()));
+    }
+
+    /// Answers a question about the time, if there was one. `now`: milliseconds since 1970.
+    pub fn tell_time(&mut self, now: i64) {
+        let Some(TimeSync { sent, arrived, accuracy }) = self.timesync.take() else { return };
+        let mut answer = b"{\"tc\":".to_vec();
+        answer.extend_from_slice(&sent);
+        answer.extend_from_slice(format!(",\"ts\":{arrived},\"p\":{}", now - arrived).as_bytes());
+        if let Some(accuracy) = accuracy {
+            answer.extend_from_slice(format!(",\"a\":{accuracy}").as_bytes());
+        }
+        answer.push(b'}');
+        self.ext.push((ByteString::from_static("timesync"), answer.into()));
+    }
+
+    /// Says which batch of acknowledged messages this reply closes, if there is one.
+    pub fn close_batch(&mut self, batch: Option<u64>) {
+        self.ext.extend(batch.map(|n| (ByteString::from_static("ack"), Bytes::from(n.to_string()))));
     }
 
     /// Tells the client how many messages its full queue had to drop, if any.
@@ -240,6 +295,20 @@ mod tests {
             written(&Reply::to(&message)),
             serde_json::json!({"channel":"/meta/subscribe","id":"3","subscription":["/a"],"successful":true})
         );
+    }
+
+    #[test]
+    fn the_time_is_told_unless_the_client_knows_it_well_enough() {
+        let told = |raw: &str| {
+            let mut reply = Reply::to(&Message::default());
+            reply.timesync = TimeSync::read(raw.as_bytes(), 1_000);
+            reply.tell_time(1_007);
+            written(&reply)["ext"]["timesync"].clone()
+        };
+        assert_eq!(told(r#"{"tc":900,"l":0,"o":0}"#), serde_json::json!({"tc":900,"ts":1000,"p":7,"a":-100}));
+        assert_eq!(told(r#"{"tc":900}"#), serde_json::json!({"tc":900,"ts":1000,"p":7}));
+        assert_eq!(told(r#"{"tc":900,"l":10,"o":95}"#), serde_json::Value::Null, "5 ms off");
+        assert_eq!(told(r#"{"tc":"x"}"#), serde_json::Value::Null);
     }
 
     #[test]

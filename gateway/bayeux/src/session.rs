@@ -23,6 +23,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod ack;
+
 /// What a server's operator sets for its sessions (CometD's options of the same names).
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -91,6 +93,8 @@ pub struct Connect {
     pub crowded: bool,
     /// The client's advice for this connect.
     pub advice: Option<ClientAdvice>,
+    /// The last batch that the client has seen (`ext.ack`).
+    pub ack: Option<u64>,
 }
 
 /// What to do with a connect.
@@ -159,6 +163,7 @@ pub struct Session {
     interval_override: Option<Duration>,
     advised: Option<Carrier>,
     subscriptions: HashSet<ChannelName>,
+    acks: Option<ack::Acks>,
 }
 
 impl Session {
@@ -179,7 +184,18 @@ impl Session {
             interval_override: None,
             advised: None,
             subscriptions: HashSet::new(),
+            acks: None,
         }
+    }
+
+    /// From now on messages are acknowledged (`ext.ack` of the handshake).
+    pub fn acknowledge(&mut self) {
+        self.acks = Some(ack::Acks::default());
+    }
+
+    /// Messages go out with the replies of connects only.
+    pub fn connect_only(&self) -> bool {
+        self.acks.is_some()
     }
 
     /// The client id. A secret between client and server: never shown to anybody else.
@@ -227,11 +243,17 @@ impl Session {
         };
         // One that was told to keep away is told when it need not any more.
         self.advised = (!connect.crowded).then_some(connect.carrier);
+        if let (Some(acks), Some(number)) = (&mut self.acks, connect.ack) {
+            for _ in 0..acks.seen(number) {
+                self.queue.pop();
+            }
+        }
         let polls = connect.carrier != Carrier::WebSocket;
         let held = was_connected
             && !timeout.is_zero()
             && !connect.crowded
-            && (!polls || (connect.alone && self.queue.is_empty()));
+            && (!polls || connect.alone)
+            && (!(polls || self.connect_only()) || self.queue.is_empty());
         let hold = if held {
             self.tickets += 1;
             let ticket = Ticket(self.tickets);
@@ -289,6 +311,7 @@ impl Session {
         match self.queue.push(delivery, &self.options.queue) {
             Queued::Full => return Push::Overflow,
             Queued::Dropped(n) => {
+                self.acks.iter_mut().for_each(|acks| acks.dropped(n));
                 self.dropped += n as u64;
                 self.untold += n as u64;
             }
@@ -297,24 +320,35 @@ impl Session {
         if self.batches > 0 { Push::Waits } else { Push::Wake }
     }
 
-    /// The hold that a waiting message ends, if a polling connect is held and no batch is open.
+    /// The hold that a waiting message ends, if no batch is open: any poll's; a WebSocket's only when messages need a
+    /// connect's reply to go out.
     pub fn take_polling_hold(&mut self, now: Instant) -> Option<Ticket> {
         if self.batches > 0 || self.queue.is_empty() {
             return None;
         }
-        let hold = self.hold.take_if(|hold| hold.carrier != Carrier::WebSocket)?;
+        let connect_only = self.connect_only();
+        let hold = self.hold.take_if(|hold| connect_only || hold.carrier != Carrier::WebSocket)?;
         self.arm(now);
         Some(hold.ticket)
     }
 
-    /// The oldest waiting message.
+    /// The oldest waiting message, to be sent unasked or with any reply; none where only a connect's reply may carry it.
     pub fn pop(&mut self) -> Option<Arc<Delivery>> {
-        self.queue.pop()
+        if self.connect_only() { None } else { self.queue.pop() }
+    }
+
+    /// The messages that go out with a connect's reply, and the number of the batch that it closes, if they are to be
+    /// acknowledged: then they stay in the queue until they are, and those that were not are among them again.
+    pub fn take_for_connect(&mut self) -> (Vec<Arc<Delivery>>, Option<u64>) {
+        match &mut self.acks {
+            Some(acks) => (self.queue.iter().cloned().collect(), Some(acks.close(self.queue.len()))),
+            None => (std::iter::from_fn(|| self.queue.pop()).collect(), None),
+        }
     }
 
     /// Messages that were taken but did not reach the client: they come first again.
     pub fn put_back(&mut self, deliveries: impl DoubleEndedIterator<Item = Arc<Delivery>>) {
-        if self.state != State::Ended {
+        if self.state != State::Ended && !self.connect_only() {
             self.queue.put_back(deliveries);
         }
     }

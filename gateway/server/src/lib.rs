@@ -24,4 +24,4 @@ pub mod websocket;
 
 pub use server::Server;
 pub use session::{Identity, LiveSession};
-pub use settings::{Origins, ServerSettings};
+pub use settings::{Extensions, Origins, ServerSettings};

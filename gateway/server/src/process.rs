@@ -7,14 +7,14 @@ use bayeux::channel::{ChannelName, Class};
 use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux::error;
 use bayeux::message::{ClientAdvice, Message, MessageId};
-use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
-use bayeux::session::{Carrier, EndReason, unknown_session};
+use bayeux::reply::{Advice, Reconnect, Refusal, Reply, TimeSync};
+use bayeux::session::{Carrier, EndReason, Session, unknown_session};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What a transport knows of whoever sends.
 pub(crate) struct Context {
@@ -24,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) browser: Option<ByteString>,
     /// A page of another site, loaded by TLS.
     pub(crate) cross_site: bool,
+    /// How many sessions of the browser may hold a poll at the same time, negative: no bound. HTTP only.
+    pub(crate) max_sessions: i32,
 }
 
 /// The answer to one message.
@@ -33,7 +35,7 @@ pub(crate) enum Answer {
     /// Will be known; the next messages do not wait for it.
     Wait(Pin<Box<dyn Future<Output = Reply> + Send>>),
     /// A connect of the envelope's session: for the transport to hold or answer.
-    Connect { reply: Reply, advice: Option<ClientAdvice> },
+    Connect { reply: Reply, advice: Option<ClientAdvice>, ack: Option<u64> },
 }
 
 /// An envelope, processed.
@@ -105,7 +107,8 @@ async fn one(server: &Server, context: &Context, processed: &mut Processed, mess
         }
     };
     if channel.as_str() == "/meta/connect" {
-        return Answer::Connect { reply: Reply::to(&message), advice: message.client_advice() };
+        let ack = message.ext_field("ack").and_then(|raw| serde_json::from_slice(&raw).ok());
+        return Answer::Connect { reply: timed(server, &message), advice: message.client_advice(), ack };
     }
     session.touch(Instant::now());
     match (channel.class(), channel.as_str()) {
@@ -129,7 +132,7 @@ async fn handshake(
     message: &Message,
     alone: bool,
 ) -> Answer {
-    let mut reply = Reply::to(message);
+    let mut reply = timed(server, message);
     let none = Advice::new(Reconnect::None, 0);
     if !alone {
         let refusal = Refusal::new(error::HANDSHAKE_NOT_ALONE).with_advice(Advice::new(Reconnect::Handshake, 0));
@@ -153,9 +156,28 @@ async fn handshake(
     reply.string_field("minimumVersion", "1.0");
     reply.fields.push(("supportedConnectionTypes", connection_types(&server.settings().transports)));
     reply.advice = Some(session.with(|s| s.handshake_advice(context.carrier)));
+    if server.settings().extensions.ack && message.ext_field("ack").is_some_and(|asked| asked == "true") {
+        session.with(Session::acknowledge);
+        reply.ext.push((ByteString::from_static("ack"), Bytes::from_static(b"true")));
+    }
     processed.session = Some(session);
     processed.handshaken = true;
     Answer::Reply(reply)
+}
+
+/// A reply that answers the client's question about the time, if it asks.
+fn timed(server: &Server, message: &Message) -> Reply {
+    let mut reply = Reply::to(message);
+    if server.settings().extensions.timesync {
+        reply.timesync = message.ext_field("timesync").and_then(|raw| TimeSync::read(&raw, now_millis()));
+    }
+    reply
+}
+
+/// Milliseconds since 1970, for people and clients: it may jump.
+pub(crate) fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn connection_types(transports: &[Carrier]) -> Bytes {

@@ -152,6 +152,11 @@ impl LiveSession {
     fn wake(&self, inner: &mut Inner, flusher: &Flusher) {
         match &inner.link {
             Link::None => {}
+            Link::Socket(outlet) if inner.session.connect_only() => {
+                if let Some(ticket) = inner.session.take_polling_hold(Instant::now()) {
+                    outlet.release(ticket);
+                }
+            }
             Link::Socket(outlet) => flusher.mark(outlet),
             Link::Poll(_) => {
                 if inner.session.take_polling_hold(Instant::now()).is_some()
@@ -239,7 +244,12 @@ impl LiveSession {
         released
     }
 
-    /// Takes the waiting messages into `out`: for a poll's response.
+    /// The messages that go out with a connect's reply, and the batch that it closes.
+    pub(crate) fn take_for_connect(&self) -> (Vec<Arc<Delivery>>, Option<u64>) {
+        self.inner.lock().session.take_for_connect()
+    }
+
+    /// Takes the waiting messages into `out`: for a poll's response to anything but a connect.
     pub(crate) fn take(&self, mut out: impl FnMut(Arc<Delivery>)) {
         let mut inner = self.inner.lock();
         while let Some(delivery) = inner.session.pop() {

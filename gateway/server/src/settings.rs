@@ -13,6 +13,21 @@ pub enum Origins {
     Listed(Vec<String>),
 }
 
+/// Extensions of the protocol, as CometD has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// Messages are sent again until the client has acknowledged them.
+    pub ack: bool,
+    /// Clients may ask for the server's time.
+    pub timesync: bool,
+}
+
+impl Default for Extensions {
+    fn default() -> Self {
+        Extensions { ack: true, timesync: true }
+    }
+}
+
 /// The server's settings, with CometD's defaults where CometD has the option.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
@@ -24,10 +39,16 @@ pub struct ServerSettings {
     pub transports: Vec<Carrier>,
     /// How many sessions of one browser (one cookie) may hold a poll at the same time; negative: no bound.
     pub max_sessions_per_browser: i32,
+    /// The same where the browser speaks HTTP/2, which takes all its requests over one connection.
+    pub http2_max_sessions_per_browser: i32,
+    /// Packs responses of 1 KiB and more for HTTP clients that take gzip.
+    pub gzip: bool,
     /// Takes a client id without its cookie, for HTTP clients that keep none.
     pub trust_client_session: bool,
     /// Who may come from a browser.
     pub origins: Origins,
+    /// The extensions that clients may use.
+    pub extensions: Extensions,
     /// How many frames with publishes of one WebSocket may wait for their outcome: above it the socket is not read.
     pub max_in_flight: usize,
     /// How long a WebSocket may be without a session.
@@ -41,8 +62,11 @@ impl Default for ServerSettings {
             max_message_size: 64 * 1024,
             transports: vec![Carrier::WebSocket, Carrier::LongPolling, Carrier::CallbackPolling],
             max_sessions_per_browser: 1,
+            http2_max_sessions_per_browser: -1,
+            gzip: false,
             trust_client_session: false,
             origins: Origins::Same,
+            extensions: Extensions::default(),
             max_in_flight: 4_096,
             handshake_timeout: Duration::from_secs(30),
         }

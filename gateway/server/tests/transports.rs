@@ -390,3 +390,63 @@ async fn nothing_follows_the_close_frame_and_what_waits_stays_with_the_session()
     again.send(json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":"4"}])).await;
     assert_eq!(again.next().await.unwrap()[0]["data"], got, "the first that was not sent comes first");
 }
+
+#[tokio::test]
+async fn with_acknowledgement_a_lost_socket_loses_nothing_and_doubles_nothing() {
+    let running = Running::start(ServerSettings::default()).await;
+    let mut socket = running.socket().await;
+    let hello = json!({"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["websocket"],
+        "ext":{"ack":true,"timesync":{"tc":1000,"l":0,"o":0}}});
+    let reply = socket.ask(hello).await;
+    assert_eq!(reply["ext"]["ack"], true);
+    assert_eq!(reply["ext"]["timesync"]["tc"], 1000);
+    let id = reply["clientId"].as_str().unwrap().to_owned();
+    let connect = |n: u64, ack: u64| json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket","id":n.to_string(),"ext":{"ack":ack}}]);
+    socket.send(connect(1, 0)).await;
+    assert_eq!(socket.next().await.unwrap()[0]["ext"]["ack"], 1);
+    socket.ask(json!({"channel":"/meta/subscribe","clientId":id,"subscription":"/a","id":"3"})).await;
+    socket.send(connect(4, 1)).await;
+    running.publish("/a", "1");
+    assert_eq!(socket.next().await.unwrap()[0]["data"], 1);
+    assert_eq!(socket.next().await.unwrap()[0]["ext"]["ack"], 2);
+    running.publish("/a", "2"); // waits, as no connect is held
+    drop(socket);
+
+    // The client had seen batch 1 when its connection was cut: it never got batch 2.
+    let mut socket = running.socket().await;
+    socket.send(connect(5, 1)).await;
+    assert_eq!(socket.next().await.unwrap()[0]["data"], 1);
+    assert_eq!(socket.next().await.unwrap()[0]["data"], 2);
+    assert_eq!(socket.next().await.unwrap()[0]["ext"]["ack"], 3);
+    socket.send(connect(6, 3)).await;
+    running.publish("/a", "3");
+    assert_eq!(socket.next().await.unwrap()[0]["data"], 3);
+    assert_eq!(
+        socket.next().await.unwrap()[0],
+        json!({"channel":"/meta/connect","id":"6","successful":true,"ext":{"ack":4}})
+    );
+}
+
+#[tokio::test]
+async fn with_acknowledgement_polls_get_messages_with_connects_only_and_again_until_acknowledged() {
+    let running = Running::start(ServerSettings::default()).await;
+    let (client, url) = (client(), running.url());
+    let hello = json!([{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["long-polling"],
+        "ext":{"ack":true}}]);
+    let (_, cookie, reply) = post(&client, &url, "", hello).await;
+    let (cookie, id) = (cookie.unwrap(), reply[0]["clientId"].as_str().unwrap().to_owned());
+    let connect = |ack: u64| {
+        json!([{"channel":"/meta/connect","clientId":id,"connectionType":"long-polling","ext":{"ack":ack},
+            "advice":{"timeout":0}}])
+    };
+    post(&client, &url, &cookie, connect(0)).await;
+    let mine = json!([{"channel":"/meta/subscribe","clientId":id,"subscription":"/a"},{"channel":"/a","clientId":id,"data":1}]);
+    let reply = post(&client, &url, &cookie, mine).await.2;
+    assert_eq!(reply.as_array().unwrap().len(), 2, "replies only: {reply}");
+    for (ack, batch) in [(1, 2), (1, 3)] {
+        let reply = post(&client, &url, &cookie, connect(ack)).await.2;
+        assert_eq!((&reply[0]["data"], &reply[1]["ext"]["ack"]), (&json!(1), &json!(batch)));
+    }
+    let reply = post(&client, &url, &cookie, connect(3)).await.2;
+    assert_eq!(reply.as_array().unwrap().len(), 1, "acknowledged: {reply}");
+}

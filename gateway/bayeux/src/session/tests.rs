@@ -9,7 +9,7 @@ fn start() -> (Session, Instant) {
 }
 
 fn poll() -> Connect {
-    Connect { carrier: Carrier::LongPolling, alone: true, crowded: false, advice: None }
+    Connect { carrier: Carrier::LongPolling, alone: true, crowded: false, advice: None, ack: None }
 }
 
 fn message(n: u32) -> Arc<Delivery> {
@@ -200,7 +200,7 @@ proptest! {
                 Step::Connect { socket, alone, timeout } => {
                     let carrier = if socket { Carrier::WebSocket } else { Carrier::LongPolling };
                     let advice = timeout.map(|t| ClientAdvice { timeout: Some(t * 1000), interval: None });
-                    let outcome = session.connect(now, &Connect { carrier, alone, crowded: false, advice }).unwrap();
+                    let outcome = session.connect(now, &Connect { carrier, alone, crowded: false, advice, ack: None }).unwrap();
                     prop_assert_eq!(outcome.superseded, held.take());
                     held = outcome.hold.map(|(ticket, _)| ticket);
                 }
@@ -223,6 +223,85 @@ proptest! {
             }
             prop_assert_eq!(session.expires().is_none(), held.is_some());
             prop_assert_eq!(session.waiting().0 as u32, pushed - popped);
+        }
+    }
+}
+
+#[test]
+fn unacknowledged_messages_come_again_and_acknowledged_ones_never() {
+    let (mut session, now) = start();
+    session.acknowledge();
+    let connect = |ack| Connect { ack: Some(ack), carrier: Carrier::WebSocket, ..poll() };
+    session.connect(now, &connect(0)).unwrap();
+    assert_eq!(session.take_for_connect().1, Some(1));
+    let (ticket, _) = session.connect(now, &connect(1)).unwrap().hold.unwrap();
+    session.push(message(1));
+    session.push(message(2));
+    assert_eq!(session.pop().map(|d| d.json().clone()), None, "only a connect's reply may carry them");
+    assert_eq!(session.take_polling_hold(now), Some(ticket), "also on a WebSocket");
+    let (sent, batch) = session.take_for_connect();
+    assert_eq!((sent.len(), batch), (2, Some(2)));
+    session.push(message(3));
+    // The reply was lost: the client repeats its number.
+    assert!(session.connect(now, &connect(1)).unwrap().hold.is_none());
+    let (again, batch) = session.take_for_connect();
+    assert_eq!((again.len(), batch), (3, Some(3)));
+    assert_eq!(again[0].json(), message(1).json());
+    assert!(session.connect(now, &connect(3)).unwrap().hold.is_some());
+    assert_eq!(session.waiting().0, 0);
+}
+
+proptest! {
+    /// A client over a connection that loses replies: it sees every message once and in order, whatever is lost.
+    #[test]
+    fn with_acknowledgement_nothing_is_lost_or_doubled(steps in proptest::collection::vec((any::<bool>(), 0u32..4), 1..60)) {
+        let (mut session, now) = start();
+        session.acknowledge();
+        let (mut pushed, mut seen, mut acked) = (0u32, Vec::new(), 0u64);
+        for (lost, new) in steps {
+            for _ in 0..new {
+                pushed += 1;
+                session.push(message(pushed));
+            }
+            let timeout = Some(ClientAdvice { timeout: Some(0), interval: None });
+            let connect = Connect { ack: Some(acked), advice: timeout, ..poll() };
+            session.connect(now, &connect).unwrap();
+            let (sent, batch) = session.take_for_connect();
+            if !lost {
+                seen.extend(sent.iter().map(|d| d.json().clone()));
+                acked = batch.unwrap();
+            }
+        }
+        let connect = Connect { ack: Some(acked), ..poll() };
+        session.connect(now, &connect).unwrap();
+        seen.extend(session.take_for_connect().0.iter().map(|d| d.json().clone()));
+        let all: Vec<_> = (1..=pushed).map(|n| message(n).json().clone()).collect();
+        prop_assert_eq!(seen, all);
+    }
+
+    /// With a queue that drops its oldest, what is left still is in order, and nothing comes twice.
+    #[test]
+    fn dropping_and_acknowledging_agree(steps in proptest::collection::vec((any::<bool>(), 0u32..5), 1..60)) {
+        let now = Instant::now();
+        let queue = QueueLimits { max_messages: 3, max_bytes: 1 << 20, overflow: Overflow::DropOldest };
+        let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
+        session.acknowledge();
+        let (mut pushed, mut last, mut acked) = (0u32, 0u32, 0u64);
+        for (lost, new) in steps {
+            for _ in 0..new {
+                pushed += 1;
+                session.push(message(pushed));
+            }
+            session.connect(now, &Connect { ack: Some(acked), ..poll() }).unwrap();
+            let (sent, batch) = session.take_for_connect();
+            if !lost {
+                for delivery in sent {
+                    let n = (1..=pushed).find(|n| message(*n).json() == delivery.json()).unwrap();
+                    prop_assert!(n > last, "{n} after {last}");
+                    last = n;
+                }
+                acked = batch.unwrap();
+            }
         }
     }
 }

@@ -60,8 +60,9 @@ pub(super) async fn exchange(
                 batch = None;
                 replies.push(wait);
             }
-            Answer::Connect { reply, advice } => {
-                let (reply, held) = connect(&server, &context, session.as_ref(), reply, advice, alone);
+            Answer::Connect { reply, advice, ack } => {
+                let asked = Asked { advice, ack, alone };
+                let (reply, held) = connect(&server, &context, session.as_ref(), reply, asked);
                 connected |= reply.successful();
                 hold = hold.or(held);
                 replies.push(Box::pin(std::future::ready(reply)));
@@ -85,20 +86,23 @@ pub(super) async fn exchange(
     if superseded {
         return SUPERSEDED.into_response();
     }
+    replies.iter_mut().for_each(|reply| reply.tell_time(process::now_millis()));
     let mut body = Body::new(callback.as_deref());
     let mut replies = replies.into_iter();
     if processed.handshaken {
         replies.next().iter().for_each(|reply| body.push(|out| reply.write(out)));
     }
     if let Some(session) = &session {
-        if context.carrier == Carrier::LongPolling || connected {
-            session.take(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
-        }
         if connected {
+            let (messages, batch) = session.take_for_connect();
+            messages.iter().for_each(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
             let mut replies = replies.as_mut_slice().iter_mut();
             if let Some(reply) = replies.find(|reply| reply.channel.as_deref() == Some("/meta/connect")) {
+                reply.close_batch(batch);
                 reply.tell_dropped(session.with(Session::take_untold));
             }
+        } else if context.carrier == Carrier::LongPolling {
+            session.take(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
         }
         if connected || processed.handshaken {
             session.replied(Instant::now());
@@ -117,19 +121,26 @@ pub(super) async fn exchange(
     response
 }
 
+/// What a client says with its connect.
+struct Asked {
+    advice: Option<ClientAdvice>,
+    ack: Option<u64>,
+    alone: bool,
+}
+
 fn connect(
     server: &Server,
     context: &Context,
     session: Option<&Arc<LiveSession>>,
     mut reply: Reply,
-    advice: Option<ClientAdvice>,
-    alone: bool,
+    asked: Asked,
 ) -> (Reply, Option<Hold>) {
     let Some(session) = session else { return (reply.refuse(unknown_session()), None) };
-    let max = server.settings().max_sessions_per_browser;
-    let seat = context.browser.as_ref().map(|cookie| server.browsers().sit(cookie, session.key(), max));
+    let seat = |cookie| server.browsers().sit(cookie, session.key(), context.max_sessions);
+    let seat = context.browser.as_ref().map(seat);
     let crowded = matches!(seat, Some(None));
-    let connect = Connect { carrier: context.carrier, alone, crowded, advice };
+    let Asked { advice, ack, alone } = asked;
+    let connect = Connect { carrier: context.carrier, alone, crowded, advice, ack };
     match session.connect_poll(Instant::now(), &connect) {
         Err(refusal) => (reply.refuse(refusal), None),
         Ok((outcome, held)) => {

@@ -64,14 +64,20 @@ struct Connection {
 /// Drives the connection until it is closed. `early`: what the peer sent behind its upgrade request.
 pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers: Arc<::http::HeaderMap>) {
     let (plain, tls) = match stream {
-        Stream::Plain(stream) => (Some(stream), None),
+        Stream::Plain(stream, _) => (Some(stream), None),
         Stream::Tls(stream) => (None, Some(stream)),
     };
     let limits = Limits { max_message_size: server.settings().max_message_size, rsv1_allowed: false };
     let timeout = server.settings().handshake_timeout;
     let mut connection = Connection {
         outlet: Arc::new(Outlet::new(plain, server.next_lane())),
-        context: Arc::new(Context { carrier: Carrier::WebSocket, headers, browser: None, cross_site: false }),
+        context: Arc::new(Context {
+            carrier: Carrier::WebSocket,
+            headers,
+            browser: None,
+            cross_site: false,
+            max_sessions: -1,
+        }),
         tls,
         buffer: BytesMut::from(&early[..]),
         decoder: Decoder::new(limits),
@@ -134,7 +140,7 @@ impl Connection {
                     self.processing = None;
                     self.processed(done);
                 }
-                Some(replies) = self.awaited.next(), if !self.awaited.is_empty() => self.send(&replies),
+                Some(replies) = self.awaited.next(), if !self.awaited.is_empty() => self.send(replies),
                 () = async { match self.timer.as_mut() { Some(t) => t.await, None => std::future::pending().await } } => {
                     self.timer = None;
                     self.time_is_over();
@@ -188,7 +194,7 @@ impl Connection {
             _ => {
                 self.server.stats().malformed.inc();
                 let reply = Reply::to(&message::Message::default()).refuse(Refusal::new(error::JSON_INVALID));
-                self.send(&[reply]);
+                self.send(vec![reply]);
                 self.close(close_code::INTERNAL, error::JSON_INVALID);
                 return;
             }
@@ -232,8 +238,8 @@ impl Connection {
                 Answer::Reply(reply) if waits.is_empty() => replies.push(reply),
                 Answer::Reply(reply) => waits.push(Box::pin(std::future::ready(reply))),
                 Answer::Wait(wait) => waits.push(wait),
-                Answer::Connect { reply, advice } => {
-                    if let Some(reply) = self.connect(reply, advice) {
+                Answer::Connect { reply, advice, ack } => {
+                    if let Some(reply) = self.connect(reply, advice, ack) {
                         match waits.is_empty() {
                             true => replies.push(reply),
                             false => waits.push(Box::pin(std::future::ready(reply))),
@@ -244,7 +250,7 @@ impl Connection {
         }
         self.server.flusher().kick();
         if waits.is_empty() {
-            self.send(&replies);
+            self.send(replies);
         } else {
             self.awaited.push(Box::pin(async move {
                 replies.extend(join_all(waits).await);
@@ -259,10 +265,10 @@ impl Connection {
     }
 
     /// A connect: its reply if it is to be answered now.
-    fn connect(&mut self, mut reply: Reply, advice: Option<ClientAdvice>) -> Option<Reply> {
+    fn connect(&mut self, mut reply: Reply, advice: Option<ClientAdvice>, ack: Option<u64>) -> Option<Reply> {
         let Some(session) = self.session.clone() else { return Some(reply.refuse(unknown_session())) };
         let now = Instant::now();
-        let connect = Connect { carrier: Carrier::WebSocket, alone: true, crowded: false, advice };
+        let connect = Connect { carrier: Carrier::WebSocket, alone: true, crowded: false, advice, ack };
         let outcome = match session.connect_socket(now, &connect, &self.outlet) {
             Ok(outcome) => outcome,
             Err(refusal) => return Some(reply.refuse(refusal)),
@@ -285,10 +291,22 @@ impl Connection {
                     session.release(ticket, now);
                     reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
                 }
-                reply.tell_dropped(session.with(Session::take_untold));
-                Some(reply)
+                Some(self.connected(&session, reply))
             }
         }
+    }
+
+    /// The reply of a connect that is answered now: with the messages before it, where only it may carry them.
+    fn connected(&self, session: &LiveSession, mut reply: Reply) -> Reply {
+        if session.with(|s| s.connect_only()) {
+            let (messages, batch) = session.take_for_connect();
+            for delivery in messages {
+                self.outlet.push(delivery.framed(frame::message_frame).clone());
+            }
+            reply.close_batch(batch);
+        }
+        reply.tell_dropped(session.with(Session::take_untold));
+        reply
     }
 
     fn time_is_over(&mut self) {
@@ -300,19 +318,27 @@ impl Connection {
         if let Some(held) = held.filter(|held| held.until <= Instant::now() + Duration::from_millis(2)) {
             self.held = None;
             if session.release(held.ticket, Instant::now()) {
-                let mut reply = held.reply;
-                reply.tell_dropped(session.with(Session::take_untold));
-                self.send(&[reply]);
+                let reply = self.connected(&session, held.reply);
+                self.send(vec![reply]);
             }
         }
     }
 
     /// Does what others asked of this socket.
     fn obey(&mut self) {
-        let (ended, draining) = {
+        let (ended, draining, release) = {
             let mut control = self.outlet.control();
-            (control.ended.take(), std::mem::take(&mut control.draining))
+            (control.ended.take(), std::mem::take(&mut control.draining), control.release.take())
         };
+        if let (Some(ticket), Some(session)) = (release, self.session.clone()) {
+            let held = self.outlet.control().held.take_if(|held| held.ticket == ticket);
+            if let Some(held) = held {
+                self.held = None;
+                self.timer = None;
+                let reply = self.connected(&session, held.reply);
+                self.send(vec![reply]);
+            }
+        }
         let ours = |(key, _): &(u64, EndReason)| self.session.as_ref().is_none_or(|session| session.key() == *key);
         if let Some((_, reason)) = ended.filter(ours) {
             let held = self.outlet.control().held.take();
@@ -326,7 +352,7 @@ impl Connection {
                 } else {
                     reply = reply.refuse(unknown_session());
                 }
-                self.send(&[reply]);
+                self.send(vec![reply]);
             }
             if disconnected {
                 // The client closes; or it stays and handshakes again.
@@ -340,22 +366,23 @@ impl Connection {
         }
         if draining {
             let held = self.outlet.control().held.take();
-            if let (Some(held), Some(session)) = (held, &self.session) {
+            if let (Some(held), Some(session)) = (held, self.session.clone()) {
                 self.held = None;
                 if session.release(held.ticket, Instant::now()) {
-                    let mut reply = held.reply;
+                    let mut reply = self.connected(&session, held.reply);
                     reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
-                    self.send(&[reply]);
+                    self.send(vec![reply]);
                 }
             }
         }
     }
 
     /// Replies of one envelope go in one frame.
-    fn send(&self, replies: &[Reply]) {
+    fn send(&self, mut replies: Vec<Reply>) {
         if replies.is_empty() {
             return;
         }
+        replies.iter_mut().for_each(|reply| reply.tell_time(process::now_millis()));
         let mut json = Vec::with_capacity(96 * replies.len());
         json.push(b'[');
         for (i, reply) in replies.iter().enumerate() {

@@ -77,8 +77,8 @@ const fn protocol(reason: &'static str) -> Violation {
     Violation { code: close_code::PROTOCOL, reason }
 }
 
-const NOT_UTF8: Violation = Violation { code: close_code::INVALID_DATA, reason: "text is not UTF-8" };
-const TOO_BIG: Violation = Violation { code: close_code::TOO_BIG, reason: "message is too long" };
+pub(super) const NOT_UTF8: Violation = Violation { code: close_code::INVALID_DATA, reason: "text is not UTF-8" };
+pub(super) const TOO_BIG: Violation = Violation { code: close_code::TOO_BIG, reason: "message is too long" };
 
 /// The kind of a frame (RFC 6455, 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,6 +41,8 @@ pub(crate) struct Control {
     /// Which session (its key) has ended, and why.
     pub(crate) ended: Option<(u64, EndReason)>,
     pub(crate) draining: bool,
+    /// The connect of this ticket is to be answered: messages wait that need its reply to go out.
+    pub(crate) release: Option<Ticket>,
 }
 
 #[derive(Debug)]
@@ -254,6 +256,12 @@ impl Outlet {
     /// A newer connect elsewhere ended the one held here: it gets no reply.
     pub(crate) fn forget_held(&self) {
         self.control.lock().held = None;
+    }
+
+    /// The hold of that ticket has ended: its connect is to be answered.
+    pub(crate) fn release(&self, ticket: Ticket) {
+        self.control.lock().release = Some(ticket);
+        self.wake.notify_one();
     }
 
     pub(crate) fn drain(&self) {
