@@ -1,6 +1,7 @@
-//! The WebSocket transport: pure framing, the upgrade, and the task that drives a connection.
+//! The WebSocket transport: pure framing and compression, the upgrade, and the task that drives a connection.
 
 pub(crate) mod connection;
+pub mod deflate;
 pub mod frame;
 pub(crate) mod outlet;
 pub mod upgrade;

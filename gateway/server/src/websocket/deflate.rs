@@ -36,6 +36,9 @@ const MAX_STREAMS: usize = 16;
 /// The RSV1 bit of a frame's first byte: the message is compressed.
 const RSV1: u8 = 0x40;
 
+/// The fastest level: it is within a fifth of the best one's size on JSON, at a sixteenth of its time for long messages.
+const LEVEL: u32 = 1;
+
 /// Of each kind of state as much is kept for the next message; more is made when more threads need it at once, and
 /// thrown away. A compressor takes about 300 KiB.
 const KEPT: usize = 4;
@@ -83,9 +86,7 @@ fn accept(offer: &[u8]) -> Option<HeaderValue> {
     }
     // An offer that names the server's window is taken by naming it too (7.1.2.1).
     Some(HeaderValue::from_static(match seen.contains(&b"server_max_window_bits".as_slice()) {
-        true => {
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15"
-        }
+        true => "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15",
         false => "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
     }))
 }
@@ -298,9 +299,6 @@ impl Inflater {
         }
     }
 }
-
-/// The level of compression: see the measurement in its test.
-const LEVEL: u32 = 3;
 
 #[cfg(test)]
 #[path = "tests/deflate.rs"]
