@@ -46,7 +46,8 @@ pub struct Capabilities {
 /// Where a subscription starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// All that is stored after the call of `subscribe`, also when the broker is absent at that moment.
+    /// All that is stored once [`Subscription::ready`] has resolved; where there is a log, also what is stored while the
+    /// broker is absent after the call.
     Live,
     /// From the oldest kept.
     Earliest,

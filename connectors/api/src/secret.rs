@@ -7,9 +7,37 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// A secret: it is never shown by `Debug` nor written by serde.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl serde::de::Visitor<'_> for V {
+            type Value = Secret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret(text.to_owned()))
+            }
+            // A password of digits is a number to YAML. An error of serde's would show it.
+            fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<Secret, E> {
+                Ok(Secret(n.to_string()))
+            }
+            fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Secret, E> {
+                Ok(Secret(n.to_string()))
+            }
+            fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
+                Err(E::custom("a secret that looks like a number needs quotes"))
+            }
+            fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Secret, E> {
+                Err(E::custom("a secret that looks like true or false needs quotes"))
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}
 
 impl Secret {
     /// Wraps it.

@@ -99,11 +99,17 @@ impl HttpHandler {
 }
 
 fn header_value(name: &str, text: &str) -> Result<HeaderValue, HandlerError> {
-    let invalid = || HandlerError::Invalid(format!("the header `{name}` would hold a control character"));
+    let invalid = |what: &str| HandlerError::Invalid(format!("the header `{name}` would hold {what}"));
     if text.contains(char::is_control) {
-        return Err(invalid());
+        return Err(invalid("a control character"));
     }
-    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| invalid())
+    // They would be trimmed on the way: another value, perhaps another user's.
+    if text.trim() != text {
+        return Err(invalid("outer spaces"));
+    }
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| invalid("what no header may"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The innermost reason of an error, without the URL, which holds the caller's values.

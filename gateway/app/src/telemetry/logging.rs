@@ -43,17 +43,20 @@ fn filter(level: &str, rust_log: Option<&str>) -> (EnvFilter, Option<String>) {
     }
 }
 
+/// Libraries whose words the gateway says itself, with the connector's name and once.
+const QUIET: &str = "opentelemetry=warn,opentelemetry-otlp=error,async_nats=warn,rumqttc=error";
+
 /// Below `info` only the gateway's own parts speak: what a library does with each packet is for `RUST_LOG`. The
 /// exporter of traces is quieted, as the gateway itself says once when a collector is away (`traces.rs`).
 fn directives(level: &str) -> String {
     match level {
         "error" => "error".into(),
-        "warn" => "warn,opentelemetry-otlp=error".into(),
+        "warn" => "warn,opentelemetry-otlp=error,rumqttc=error".into(),
         "debug" | "trace" => {
             let own = ["bayeux", "connector", "gateway"].map(|prefix| format!("{prefix}={level}")).join(",");
-            format!("info,opentelemetry=warn,opentelemetry-otlp=error,{own}")
+            format!("info,{QUIET},{own}")
         }
-        _ => "info,opentelemetry=warn,opentelemetry-otlp=error".into(),
+        _ => format!("info,{QUIET}"),
     }
 }
 
