@@ -10,7 +10,16 @@ use std::sync::OnceLock;
 pub struct Delivery {
     channel: ByteString,
     json: Bytes,
-    framed: OnceLock<Bytes>,
+    framed: [OnceLock<Bytes>; 2],
+}
+
+/// In which of two framings a transport sends a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// As it is.
+    Plain,
+    /// Compressed, for the receivers that agreed to it.
+    Compressed,
 }
 
 /// The parts of a delivery.
@@ -52,7 +61,7 @@ impl Delivery {
         out.extend_from_slice(if parts.data.is_empty() { b"null" } else { parts.data });
         object_field("ext", parts.ext, &mut out);
         out.push(b'}');
-        Delivery { channel, json: out.into(), framed: OnceLock::new() }
+        Delivery { channel, json: out.into(), framed: Default::default() }
     }
 
     /// The channel it is on.
@@ -71,8 +80,8 @@ impl Delivery {
     }
 
     /// The JSON object in a transport's framing, made by the first who needs it and shared by the rest.
-    pub fn framed(&self, frame: impl FnOnce(&[u8]) -> Bytes) -> &Bytes {
-        self.framed.get_or_init(|| frame(&self.json))
+    pub fn framed(&self, framing: Framing, frame: impl FnOnce(&[u8]) -> Bytes) -> &Bytes {
+        self.framed[framing as usize].get_or_init(|| frame(&self.json))
     }
 }
 

@@ -8,7 +8,7 @@ mod polling;
 use crate::listener::{Open, Stream};
 use crate::process::Context;
 use crate::server::Server;
-use crate::websocket::{connection, upgrade};
+use crate::websocket::{connection, deflate, upgrade};
 use ::http::header::{self, HeaderValue};
 use ::http::request::Parts;
 use ::http::{Method, StatusCode};
@@ -88,7 +88,14 @@ fn websocket(server: Server, mut request: Request) -> Response {
         let Ok(upgraded) = upgrading.await else { return };
         // The socket itself, out of hyper's hands: from here on it is driven by our own framing.
         match upgraded.downcast::<TokioIo<Stream>>() {
-            Ok(socket) => connection::drive(server, socket.io.into_inner(), socket.read_buf, headers).await,
+    let compression = match server.settings().websocket_compression {
+        true => deflate::answer(&parts.headers),
+        false => None,
+    };
+    let compresses = compression.is_some();
+            Ok(socket) => {
+                connection::drive(server, socket.io.into_inner(), socket.read_buf, headers, compresses).await
+            }
             Err(_) => tracing::error!("a WebSocket needs this crate's own accept loop (listener::serve)"),
         }
     });
@@ -105,6 +112,9 @@ fn websocket(server: Server, mut request: Request) -> Response {
 
 /// The headers that a socket's messages may need later, and no others: they live as long as the socket.
 fn kept_headers(parts: &Parts) -> ::http::HeaderMap {
+    if let Some(compression) = compression {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, compression);
+    }
     let mut kept = ::http::HeaderMap::new();
     for name in [header::AUTHORIZATION, header::COOKIE, header::ORIGIN, header::USER_AGENT] {
         if let Some(value) = parts.headers.get(&name) {

@@ -51,6 +51,8 @@ pub struct ServerSettings {
     pub extensions: Extensions,
     /// How many frames with publishes of one WebSocket may wait for their outcome: above it the socket is not read.
     pub max_in_flight: usize,
+    /// Agrees to compress WebSocket messages (permessage-deflate) with clients that offer it.
+    pub websocket_compression: bool,
     /// How long a WebSocket may be without a session.
     pub handshake_timeout: Duration,
 }
@@ -68,6 +70,7 @@ impl Default for ServerSettings {
             origins: Origins::Same,
             extensions: Extensions::default(),
             max_in_flight: 4_096,
+            websocket_compression: true,
             handshake_timeout: Duration::from_secs(30),
         }
     }

@@ -3,7 +3,8 @@
 //! The task reads frames, has their envelopes processed one after the other, and keeps the outcomes that are still
 //! awaited. It writes replies; deliveries are written by the flusher, or by this task where only it can (TLS).
 
-use super::frame::{self, Decoder, Event, Limits, close_code};
+use super::deflate;
+use super::frame::{self, Decoder, Event, Limits, Violation, close_code};
 use super::outlet::{Held, Outlet};
 use crate::listener::Stream;
 use crate::process::{self, Answer, Context, Processed};
@@ -61,16 +62,23 @@ struct Connection {
     closed: bool,
 }
 
-/// Drives the connection until it is closed. `early`: what the peer sent behind its upgrade request.
-pub(crate) async fn drive(server: Server, stream: Stream, early: Bytes, headers: Arc<::http::HeaderMap>) {
+/// Drives the connection until it is closed. `early`: what the peer sent behind its upgrade request; `compresses`: both
+/// sides have agreed that messages may be compressed.
+pub(crate) async fn drive(
+    server: Server,
+    stream: Stream,
+    early: Bytes,
+    headers: Arc<::http::HeaderMap>,
+    compresses: bool,
+) {
     let (plain, tls) = match stream {
         Stream::Plain(stream, _) => (Some(stream), None),
         Stream::Tls(stream) => (None, Some(stream)),
     };
-    let limits = Limits { max_message_size: server.settings().max_message_size, rsv1_allowed: false };
+    let limits = Limits { max_message_size: server.settings().max_message_size, rsv1_allowed: compresses };
     let timeout = server.settings().handshake_timeout;
     let mut connection = Connection {
-        outlet: Arc::new(Outlet::new(plain, server.next_lane())),
+        outlet: Arc::new(Outlet::new(plain, server.next_lane(), compresses)),
         context: Arc::new(Context {
             carrier: Carrier::WebSocket,
             headers,
@@ -165,10 +173,7 @@ impl Connection {
             match self.decoder.decode(&mut self.buffer) {
                 Ok(None) => break,
                 Ok(Some(event)) => self.event(event),
-                Err(violation) => {
-                    self.server.stats().malformed.inc();
-                    self.close(violation.code, violation.reason);
-                }
+                Err(violation) => self.violated(violation),
             }
         }
         if self.buffer.is_empty() && self.buffer.capacity() > 0 {
@@ -179,9 +184,20 @@ impl Connection {
     fn event(&mut self, event: Event) {
         match event {
             Event::Text(text) => self.envelope(text.into_bytes()),
+    fn violated(&mut self, violation: Violation) {
+        self.server.stats().malformed.inc();
+        self.close(violation.code, violation.reason);
+    }
+
             Event::Ping(payload) => {
                 self.outlet.push(frame::pong_frame(&payload));
                 self.outlet.flush();
+            Event::Compressed { text: true, payload } => {
+                match deflate::inflate(&payload, self.server.settings().max_message_size) {
+                    Ok(text) => self.envelope(text.into_bytes()),
+                    Err(violation) => self.violated(violation),
+                }
+            }
             }
             Event::Close(code) => self.closed_by_peer(code.map_or(close_code::NORMAL, |(code, _)| code)),
             Event::Pong(_) | Event::Binary(_) | Event::Compressed { .. } => {} // as CometD: ignored
@@ -301,7 +317,7 @@ impl Connection {
         if session.with(|s| s.connect_only()) {
             let (messages, batch) = session.take_for_connect();
             for delivery in messages {
-                self.outlet.push(delivery.framed(frame::message_frame).clone());
+                self.outlet.push(self.outlet.framed(&delivery));
             }
             reply.close_batch(batch);
         }
@@ -392,7 +408,7 @@ impl Connection {
             reply.write(&mut json);
         }
         json.push(b']');
-        self.outlet.push(frame::text_frame(&json));
+        self.outlet.push(self.outlet.text_frame(&json));
         self.outlet.flush();
     }
 

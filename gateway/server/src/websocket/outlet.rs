@@ -3,9 +3,9 @@
 //! Lock order: `write`, then a session's own lock. So what a session calls while it holds its lock ([`Outlet::mark`],
 //! [`Outlet::session_ended`], [`Outlet::forget_held`], [`Outlet::drain`]) touches `control` only.
 
-use super::frame;
+use super::{deflate, frame};
 use crate::session::LiveSession;
-use bayeux::delivery::Delivery;
+use bayeux::delivery::{Delivery, Framing};
 use bayeux::reply::Reply;
 use bayeux::session::{EndReason, Ticket};
 use bytes::Bytes;
@@ -84,10 +84,12 @@ pub(crate) struct Outlet {
     wake: Notify,
     marked: AtomicBool,
     lane: usize,
+    /// The peer takes compressed messages.
+    compresses: bool,
 }
 
 impl Outlet {
-    pub(crate) fn new(plain: Option<TcpStream>, lane: usize) -> Self {
+    pub(crate) fn new(plain: Option<TcpStream>, lane: usize, compresses: bool) -> Self {
         Outlet {
             plain,
             write: Mutex::default(),
@@ -95,6 +97,7 @@ impl Outlet {
             wake: Notify::new(),
             marked: AtomicBool::new(false),
             lane,
+            compresses,
         }
     }
 
@@ -123,6 +126,21 @@ impl Outlet {
     /// Whose queue is written.
     pub(crate) fn carry(&self, session: Option<Arc<LiveSession>>) {
         self.write.lock().session = session;
+    }
+
+    /// A delivery as this peer takes it: one frame, shared with all who take the same.
+    pub(crate) fn framed(&self, delivery: &Delivery) -> Bytes {
+        let plain = || delivery.framed(Framing::Plain, frame::message_frame).clone();
+        if !self.compresses {
+            return plain();
+        }
+        let compressed = |json: &[u8]| deflate::message_frame(json).unwrap_or_else(plain);
+        delivery.framed(Framing::Compressed, compressed).clone()
+    }
+
+    /// An envelope for this peer alone, in one frame.
+    pub(crate) fn text_frame(&self, json: &[u8]) -> Bytes {
+        if self.compresses { deflate::text_frame(json) } else { frame::text_frame(json) }
     }
 
     /// Queues a finished frame (replies, pong, close); [`Outlet::flush`] sends it.
@@ -279,11 +297,14 @@ impl Write {
             && !self.closing
             && let Some(session) = &self.session
         {
-            let pieces = &mut self.pieces;
-            session.take_for(outlet, room, |delivery| {
-                let frame = delivery.framed(frame::message_frame).clone();
-                pieces.push_back(Piece::Delivery(delivery, frame));
-            });
+            let (taken, pieces) = (self.pieces.len(), &mut self.pieces);
+            session.take_for(outlet, room, |delivery| pieces.push_back(Piece::Delivery(delivery, Bytes::new())));
+            // Making a frame may take its time: not while the session is locked.
+            for piece in pieces.iter_mut().skip(taken) {
+                if let Piece::Delivery(delivery, frame) = piece {
+                    *frame = outlet.framed(delivery);
+                }
+            }
         }
         while self.pieces.len() < BATCH {
             match self.replies.pop_front() {

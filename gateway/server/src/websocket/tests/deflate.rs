@@ -2,6 +2,8 @@
 
 use super as deflate;
 use super::{FREE_SIZE, KEPT, MAX_STREAMS, answer, frame, inflate, message_frame, text_frame};
+use crate::websocket::outlet::Outlet;
+use bayeux::delivery::{Delivery, DeliveryParts};
 use flate2::{Compress, Compression, FlushCompress};
 use http::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 use proptest::collection::vec;
@@ -186,6 +188,16 @@ fn an_envelope_of_one_message_is_compressed_as_a_whole() {
         assert!(compressed && payload.len() * 10 < json.len() * 9, "{} of {}", payload.len(), json.len());
         assert_eq!(inflate(payload, 1 << 20).unwrap(), format!("[{json}]"));
     }
+}
+
+#[test]
+fn a_delivery_is_compressed_once_for_all_who_agreed_to_it() {
+    let [one, other, plain] = [true, true, false].map(|compresses| Outlet::new(None, 0, compresses));
+    let long = Delivery::new("/a".into(), &DeliveryParts { data: json(2_000).as_bytes(), ..Default::default() });
+    assert_eq!(one.framed(&long).as_ptr(), other.framed(&long).as_ptr());
+    assert!(one.framed(&long).len() * 2 < plain.framed(&long).len());
+    let short = Delivery::new("/a".into(), &DeliveryParts { data: b"1", ..Default::default() });
+    assert_eq!(one.framed(&short).as_ptr(), plain.framed(&short).as_ptr(), "too short: the same for everybody");
 }
 
 #[test]
