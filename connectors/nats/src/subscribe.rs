@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 mod core;
 mod jetstream;
+mod place;
 mod reader;
 
 /// Told once, when the start of a subscription is resolved.

@@ -4,6 +4,7 @@
 //! their beginning. Streams are looked for when the server tells that one was made or changed, after every reconnect,
 //! and now and then.
 
+use super::place::Place;
 use super::reader::Reader;
 use super::{Ready, Wanted};
 use crate::api::{Api, ApiError, Origin, StreamInfo, unix_nanoseconds};
@@ -131,7 +132,7 @@ impl Reading {
                 Start::At(time) => Some(unix_nanoseconds(time)),
                 _ => None,
             };
-            readers.push(self.reader(stream, info.created, from, not_before));
+            readers.push(self.reader(stream, Place { created: info.created, from, not_before, last: None }));
         }
         Ok(readers)
     }
@@ -170,25 +171,14 @@ impl Reading {
                 tracing::error!(subject = self.wanted.subject, "{}", work_queue(&stream));
                 continue;
             }
-            readers.push(self.reader(stream, info.created, Origin::First, None));
+            readers.push(self.reader(stream, Place::beginning(info.created)));
         }
         Ok(readers)
     }
 
-    fn reader(&self, stream: String, created: String, from: Origin, not_before: Option<i128>) -> Reader {
+    fn reader(&self, stream: String, place: Place) -> Reader {
         let (wanted, sink) = (self.wanted.clone(), self.sink.clone());
-        Reader {
-            api: self.api.clone(),
-            stream,
-            created,
-            wanted,
-            sink,
-            from,
-            not_before,
-            last: None,
-            barren: 0,
-            failures: 0,
-        }
+        Reader { api: self.api.clone(), stream, place, wanted, sink, barren: 0, failures: 0 }
     }
 
     async fn retry(&self) {

@@ -5,6 +5,7 @@
 //! should be (the connection broke, the consumer is gone, a message is missing in its count) it makes another consumer
 //! from the next sequence on: nothing is missed, nothing comes twice.
 
+use super::place::Place;
 use super::{Wanted, record};
 use crate::api::{Api, ApiError, Consumer, Origin, StreamInfo, nanoseconds};
 use crate::link::Connected;
@@ -41,16 +42,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Reader {
     pub api: Api,
     pub stream: String,
-    /// Which stream of that name is being read.
-    pub created: String,
+    pub place: Place,
     pub wanted: Wanted,
     pub sink: mpsc::Sender<Inbound>,
-    /// Where to go on.
-    pub from: Origin,
-    /// Older messages are skipped (nanoseconds since 1970 UTC).
-    pub not_before: Option<i128>,
-    /// The last message: its sequence and time.
-    pub last: Option<(u64, i64)>,
     /// How often in a row asking for messages ended with the connection.
     pub barren: u32,
     /// How often in a row a consumer was no good without having given anything.
@@ -81,7 +75,7 @@ impl Reader {
     pub(super) async fn run(mut self) -> String {
         let mut told = String::new();
         loop {
-            let before = self.last;
+            let before = self.place.last;
             let connection = self.api.link.connected().await;
             match self.consume(&connection).await {
                 End::Gone => {
@@ -91,7 +85,7 @@ impl Reader {
                 // The next one waits for the connection itself.
                 End::Lost => self.api.link.lost(&connection).await,
                 End::Stale(why) => {
-                    self.failures = if self.last == before { self.failures.saturating_add(1) } else { 1 };
+                    self.failures = if self.place.last == before { self.failures.saturating_add(1) } else { 1 };
                     if self.failures >= WARN_AFTER && told != why {
                         tracing::warn!(stream = self.stream, "the stream cannot be read: {why}");
                         told.clone_from(&why);
@@ -123,8 +117,8 @@ impl Reader {
         if self.barren >= SUSPECT_AFTER {
             self.step_over().await?;
         }
-        let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.from).await?;
-        self.from = Origin::Sequence(consumer.next);
+        let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.place.from).await?;
+        self.place.from = Origin::Sequence(consumer.next);
         let name = consumer.name.clone();
         let _forget = Forget { api: &self.api.clone(), connection, stream: &self.stream.clone(), consumer: &name };
         let inbox = self.api.link.own_subject();
@@ -135,18 +129,12 @@ impl Reader {
 
     /// Where to go on, given what the stream is now.
     fn place(&mut self, info: &StreamInfo) {
-        if self.created != info.created {
-            self.created.clone_from(&info.created);
+        if self.place.created != info.created {
             tracing::warn!(stream = self.stream, "the stream was made anew: reading it from its beginning");
-            (self.from, self.last, self.not_before) = (Origin::First, None, None);
-        } else if let Some((sequence, time)) = self.last {
-            self.from = if info.state.last_seq < sequence {
-                tracing::warn!(stream = self.stream, sequence, "the stream lost its end: going on by time");
-                Origin::Time(i128::from(time) + 1)
-            } else {
-                Origin::Sequence(sequence + 1)
-            };
+        } else if let Some((sequence, _)) = self.place.last.filter(|(last, _)| info.state.last_seq < *last) {
+            tracing::warn!(stream = self.stream, sequence, "the stream lost its end: going on by time");
         }
+        self.place.follow(info);
     }
 
     async fn receive(
@@ -196,15 +184,17 @@ impl Reader {
 
     /// Waits for room in the sink. This is what holds the asking back.
     async fn deliver(&mut self, record: Inbound, sequence: u64, time: i64) -> Result<(), End> {
-        let known = self.last.is_some_and(|(last, _)| sequence <= last);
-        let too_old = self.not_before.is_some_and(|start| i128::from(time) < start);
-        if !known && !too_old && self.wanted.matches(&record.topic) && self.sink.send(record).await.is_err() {
+        let known = self.place.knows(sequence);
+        if !known
+            && !self.place.too_old(time)
+            && self.wanted.matches(&record.topic)
+            && self.sink.send(record).await.is_err()
+        {
             // The subscription ends with its sink; this task with it.
             std::future::pending::<()>().await;
         }
         if !known {
-            self.last = Some((sequence, time));
-            self.from = Origin::Sequence(sequence + 1);
+            self.place.pass(sequence, time);
         }
         Ok(())
     }
@@ -215,7 +205,7 @@ impl Reader {
     /// stream then, and would do so again and again.
     async fn step_over(&mut self) -> Result<(), End> {
         self.barren = 0;
-        let Origin::Sequence(next) = self.from else { return Ok(()) };
+        let Origin::Sequence(next) = self.place.from else { return Ok(()) };
         let Some(stored) = self.api.message(&self.stream, next, &self.wanted.subject).await? else { return Ok(()) };
         let decode = |text: &str| STANDARD.decode(text).unwrap_or_default();
         let time = nanoseconds(&stored.time).and_then(|t| i64::try_from(t).ok()).unwrap_or_default();

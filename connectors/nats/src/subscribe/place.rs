@@ -1,0 +1,104 @@
+//! How far a reader has come in its stream, and where it goes on when the stream is not what it was.
+
+use crate::api::{Origin, StreamInfo};
+
+/// A place in a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Which stream of that name is being read.
+    pub created: String,
+    /// Where to go on.
+    pub from: Origin,
+    /// Older messages are skipped (nanoseconds since 1970 UTC).
+    pub not_before: Option<i128>,
+    /// The last message: its sequence and time.
+    pub last: Option<(u64, i64)>,
+}
+
+impl Place {
+    /// The beginning of a stream.
+    pub(super) fn beginning(created: String) -> Self {
+        Place { created, from: Origin::First, not_before: None, last: None }
+    }
+
+    /// It was given out, or passed over.
+    pub(super) fn knows(&self, sequence: u64) -> bool {
+        self.last.is_some_and(|(last, _)| sequence <= last)
+    }
+
+    pub(super) fn too_old(&self, time: i64) -> bool {
+        self.not_before.is_some_and(|start| i128::from(time) < start)
+    }
+
+    /// That message is done with.
+    pub(super) fn pass(&mut self, sequence: u64, time: i64) {
+        self.last = Some((sequence, time));
+        self.from = Origin::Sequence(sequence + 1);
+    }
+
+    /// Where to go on, given what the stream is now.
+    ///
+    /// A server that crashes may lose the end of a stream, and gives its sequences to other messages afterwards. Only
+    /// the time tells those from the ones that were read.
+    pub(super) fn follow(&mut self, info: &StreamInfo) {
+        if self.created != info.created {
+            *self = Place::beginning(info.created.clone());
+        } else if let Some((sequence, time)) = self.last {
+            if info.state.last_seq < sequence {
+                let next = i128::from(time) + 1;
+                self.from = Origin::Time(next);
+                self.not_before = Some(self.not_before.map_or(next, |start| start.max(next)));
+                self.last = None;
+            } else {
+                self.from = Origin::Sequence(sequence + 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{StreamConfig, StreamState};
+
+    fn stream(created: &str, first_seq: u64, last_seq: u64) -> StreamInfo {
+        StreamInfo {
+            created: created.into(),
+            config: StreamConfig { retention: "limits".into() },
+            state: StreamState { first_seq, last_seq },
+        }
+    }
+
+    #[test]
+    fn reading_goes_on_after_the_last_message() {
+        let mut place = Place::beginning("A".into());
+        place.follow(&stream("A", 1, 200));
+        assert_eq!(place.from, Origin::First);
+        place.pass(100, 5_000);
+        place.follow(&stream("A", 1, 200));
+        assert_eq!(place.from, Origin::Sequence(101));
+        assert!(place.knows(100) && !place.knows(101));
+    }
+
+    #[test]
+    fn after_a_stream_lost_its_end_the_sequences_that_it_gives_again_are_new() {
+        let mut place = Place::beginning("A".into());
+        place.pass(100, 5_000);
+        place.follow(&stream("A", 1, 90));
+        assert_eq!(place.from, Origin::Time(5_001));
+        assert!(!place.knows(91) && !place.too_old(5_001), "what is stored now is given out");
+        assert!(place.too_old(5_000), "what was read is not");
+        place.pass(91, 6_000);
+        place.follow(&stream("A", 1, 95));
+        assert_eq!(place.from, Origin::Sequence(92));
+    }
+
+    #[test]
+    fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
+        let mut place = Place::beginning("A".into());
+        place.pass(100, 5_000);
+        place.not_before = Some(4_000);
+        place.follow(&stream("B", 1, 200));
+        assert_eq!(place, Place::beginning("B".into()));
+    }
+}
