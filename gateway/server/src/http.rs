@@ -2,6 +2,7 @@
 
 mod callback;
 mod cookie;
+mod gzip;
 mod origin;
 mod polling;
 
@@ -41,6 +42,7 @@ pub fn router(server: Server, path: &str) -> Router {
 async fn handle(State(server): State<Server>, request: Request) -> Response {
     let origin = Origin::of(request.headers(), &server.settings().origins);
     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let gzip = server.settings().gzip.then(|| gzip::is_taken(request.headers()));
     let mut response = if origin == Origin::Refused {
         tracing::debug!(origin = ?request.headers().get(header::ORIGIN), "origin is not allowed");
         (StatusCode::FORBIDDEN, "403: this origin is not allowed (server.allowed_origins)\n").into_response()
@@ -48,7 +50,10 @@ async fn handle(State(server): State<Server>, request: Request) -> Response {
         dispatch(server, request).await
     };
     origin.answer(asked, response.headers_mut());
-    response
+    match gzip {
+        Some(taken) => gzip::pack(response, taken).await,
+        None => response,
+    }
 }
 
 async fn dispatch(server: Server, request: Request) -> Response {
@@ -83,19 +88,17 @@ fn websocket(server: Server, mut request: Request) -> Response {
     };
     let open = parts.extensions.get::<Open>().cloned();
     let headers = Arc::new(kept_headers(&parts));
-    tokio::spawn(async move {
-        let _open = open;
-        let Ok(upgraded) = upgrading.await else { return };
-        // The socket itself, out of hyper's hands: from here on it is driven by our own framing.
-        match upgraded.downcast::<TokioIo<Stream>>() {
     let compression = match server.settings().websocket_compression {
         true => deflate::answer(&parts.headers),
         false => None,
     };
     let compresses = compression.is_some();
-            Ok(socket) => {
-                connection::drive(server, socket.io.into_inner(), socket.read_buf, headers, compresses).await
-            }
+    tokio::spawn(async move {
+        let _open = open;
+        let Ok(upgraded) = upgrading.await else { return };
+        // The socket itself, out of hyper's hands: from here on it is driven by our own framing.
+        match upgraded.downcast::<TokioIo<Stream>>() {
+            Ok(socket) => connection::drive(server, socket.io.into_inner(), socket.read_buf, headers, compresses).await,
             Err(_) => tracing::error!("a WebSocket needs this crate's own accept loop (listener::serve)"),
         }
     });
@@ -107,18 +110,19 @@ fn websocket(server: Server, mut request: Request) -> Response {
     if let Some(protocol) = accepted.protocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
+    if let Some(compression) = compression {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, compression);
+    }
     response
 }
 
 /// The headers that a socket's messages may need later, and no others: they live as long as the socket.
 fn kept_headers(parts: &Parts) -> ::http::HeaderMap {
-    if let Some(compression) = compression {
-        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, compression);
-    }
     let mut kept = ::http::HeaderMap::new();
     for name in [header::AUTHORIZATION, header::COOKIE, header::ORIGIN, header::USER_AGENT] {
-        if let Some(value) = parts.headers.get(&name) {
-            kept.insert(name, value.clone());
+        // A copy: a clone would hold on to the whole buffer that the request was read into.
+        if let Some(Ok(value)) = parts.headers.get(&name).map(|value| HeaderValue::from_bytes(value.as_bytes())) {
+            kept.insert(name, value);
         }
     }
     kept
@@ -162,7 +166,11 @@ async fn callback_polling(server: Server, request: Request) -> Response {
 fn context(server: &Server, parts: Parts, carrier: Carrier) -> Context {
     let cross_site = Origin::of(&parts.headers, &server.settings().origins).is_secure_cross_site();
     let browser = cookie::browser(&parts.headers);
-    Context { carrier, headers: Arc::new(parts.headers), browser, cross_site }
+    let max_sessions = match parts.version {
+        ::http::Version::HTTP_2 => server.settings().http2_max_sessions_per_browser,
+        _ => server.settings().max_sessions_per_browser,
+    };
+    Context { carrier, headers: Arc::new(parts.headers), browser, cross_site, max_sessions }
 }
 
 /// How much of a body that is too big is read and thrown away, so that its sender gets to read why: bytes and time.

@@ -1,4 +1,8 @@
-//! The accept loop: made for many idle connections.
+//! The accept loop: made for many idle connections. Each is HTTP/1.1 or HTTP/2 from its first bytes on, or as agreed in
+//! its TLS handshake.
+
+mod http2;
+mod stream;
 
 use crate::stats::Stats;
 use axum::Router;
@@ -6,23 +10,19 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+pub use stream::{Stream, Unread};
+use stream::{Version, begin};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// How long a client may take for a TLS handshake.
-const TLS_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection may wait for its next request's head. Longer than clients keep connections that they mean to
-/// use again, so that they are seldom closed under a request.
+/// How long a connection may wait for its next request's head, or with HTTP/2 be without a request. Longer than clients
+/// keep connections that they mean to use again, so that they are seldom closed under a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 // Linux's numbers for what accept(2) says when the machine has no more of something.
@@ -30,58 +30,6 @@ const ENOMEM: i32 = 12;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const ENOBUFS: i32 = 105;
-
-/// A client's connection.
-#[derive(Debug)]
-pub enum Stream {
-    /// In the clear.
-    Plain(TcpStream),
-    /// With TLS.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_write(cx, buf),
-        }
-    }
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_write_vectored(cx, bufs),
-        }
-    }
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_flush(cx),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_flush(cx),
-        }
-    }
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Stream::Tls(s) => Pin::new(s.as_mut()).poll_shutdown(cx),
-        }
-    }
-}
 
 /// What an accept loop is made with.
 #[derive(Clone)]
@@ -187,14 +135,19 @@ async fn connection(
     stop: CancellationToken,
     guard: Guard,
 ) {
-    let stream = match acceptor {
-        None => Stream::Plain(stream),
-        Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-            _ => return,
+    let (stream, version) = tokio::select! {
+        biased;
+        begun = begin(stream, acceptor) => match begun {
+            Ok(begun) => begun,
+            Err(error) => return tracing::debug!(%error, "a connection did not begin"),
         },
+        () = stop.cancelled() => return, // it has not asked for anything
     };
     let open = Open(Arc::new(guard));
+    if version == Version::Http2 {
+        // In a box: it is larger than the other, and every connection's task has room for the largest of its states.
+        return Box::pin(http2::serve(stream, router, open, stop)).await;
+    }
     let service = hyper::service::service_fn(move |request: ::http::Request<hyper::body::Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(open.clone());

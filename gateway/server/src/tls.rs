@@ -22,8 +22,8 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
-/// A server's TLS from PEM files: the certificate with its chain, and its key. ALPN offers HTTP/1.1. The process must
-/// have installed a crypto provider.
+/// A server's TLS from PEM files: the certificate with its chain, and its key. ALPN offers HTTP/2 and HTTP/1.1. The
+/// process must have installed a crypto provider.
 ///
 /// # Errors
 /// See [`TlsError`].
@@ -37,6 +37,6 @@ pub fn server_config(cert: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(|e| file(key, e.to_string()))?;
     let mut config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -77,6 +77,9 @@ pub(crate) async fn drive(
     };
     let limits = Limits { max_message_size: server.settings().max_message_size, rsv1_allowed: compresses };
     let timeout = server.settings().handshake_timeout;
+    // Even empty, it may hold on to the whole buffer that the request was read into.
+    let buffer = BytesMut::from(&early[..]);
+    drop(early);
     let mut connection = Connection {
         outlet: Arc::new(Outlet::new(plain, server.next_lane(), compresses)),
         context: Arc::new(Context {
@@ -87,7 +90,7 @@ pub(crate) async fn drive(
             max_sessions: -1,
         }),
         tls,
-        buffer: BytesMut::from(&early[..]),
+        buffer,
         decoder: Decoder::new(limits),
         session: None,
         processing: None,
@@ -181,23 +184,23 @@ impl Connection {
         }
     }
 
-    fn event(&mut self, event: Event) {
-        match event {
-            Event::Text(text) => self.envelope(text.into_bytes()),
     fn violated(&mut self, violation: Violation) {
         self.server.stats().malformed.inc();
         self.close(violation.code, violation.reason);
     }
 
-            Event::Ping(payload) => {
-                self.outlet.push(frame::pong_frame(&payload));
-                self.outlet.flush();
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Text(text) => self.envelope(text.into_bytes()),
             Event::Compressed { text: true, payload } => {
                 match deflate::inflate(&payload, self.server.settings().max_message_size) {
                     Ok(text) => self.envelope(text.into_bytes()),
                     Err(violation) => self.violated(violation),
                 }
             }
+            Event::Ping(payload) => {
+                self.outlet.push(frame::pong_frame(&payload));
+                self.outlet.flush();
             }
             Event::Close(code) => self.closed_by_peer(code.map_or(close_code::NORMAL, |(code, _)| code)),
             Event::Pong(_) | Event::Binary(_) | Event::Compressed { .. } => {} // as CometD: ignored
