@@ -34,7 +34,7 @@ pub use load::{Loaded, Source, Sources, load};
 pub use model::{
     Admin, Auth, Bayeux, Builtin, Config, Connector, Consume, Direction, Extension, Format, Handler, Include, Log,
     LogFormat, LogLevel, Mapping, OnError, Overflow, Queue, Server, Service, Telemetry, Tls, Transport,
-    UnmappedChannels, UnmappedServices,
+    UnmappedChannels, UnmappedServices, WebSocket,
 };
 pub use reference::reference;
 pub use registry::Registry;

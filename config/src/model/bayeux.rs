@@ -28,6 +28,8 @@ pub struct Bayeux {
     pub http2_max_sessions_per_browser: i32,
     /// Compress responses of 1 KiB and more for HTTP clients that take gzip. A proxy in front may do it instead.
     pub gzip: bool,
+    /// What concerns WebSockets only.
+    pub websocket: WebSocket,
     /// Take an HTTP client's id for proof enough of who it is, without the cookie given at its handshake: for clients
     /// that keep no cookies.
     pub trust_client_session: bool,
@@ -51,6 +53,7 @@ impl Default for Bayeux {
             max_sessions_per_browser: 1,
             http2_max_sessions_per_browser: -1,
             gzip: false,
+            websocket: WebSocket::default(),
             trust_client_session: false,
             unmapped_channels: UnmappedChannels::Local,
             unmapped_services: UnmappedServices::Acknowledge,
@@ -69,6 +72,20 @@ pub enum Transport {
     LongPolling,
     /// The same by script tags, for pages that may not use the other two.
     CallbackPolling,
+}
+
+/// What concerns WebSockets only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebSocket {
+    /// Agree to compress messages of 256 bytes and more (permessage-deflate) with clients that offer it, as browsers do.
+    pub compression: bool,
+}
+
+impl Default for WebSocket {
+    fn default() -> Self {
+        WebSocket { compression: true }
+    }
 }
 
 /// Extensions of the protocol.

@@ -49,6 +49,7 @@ bayeux:
   extensions: []
   max_sessions_per_browser: -1
   trust_client_session: true
+  websocket: { compression: false }
   unmapped_channels: deny
   unmapped_services: refuse
   queue: { max_messages: 5, max_bytes: 1KiB, overflow: drop_oldest }
@@ -96,6 +97,7 @@ telemetry: { otlp_endpoint: "http://localhost:4317", log: { format: json, level:
         (UnmappedChannels::Deny, UnmappedServices::Refuse)
     );
     assert_eq!(bayeux.queue.overflow, Overflow::DropOldest);
+    assert!(!bayeux.websocket.compression);
 
     assert_eq!(config.connectors["orders"], Connector { kind: "log".into(), required: false });
     assert_eq!(config.connectors["scratch"], Connector { kind: "ram".into(), required: true });

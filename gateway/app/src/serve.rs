@@ -261,6 +261,7 @@ fn server_settings(settings: &Config) -> ServerSettings {
         max_sessions_per_browser: bayeux.max_sessions_per_browser,
         http2_max_sessions_per_browser: bayeux.http2_max_sessions_per_browser,
         gzip: bayeux.gzip,
+        websocket_compression: bayeux.websocket.compression,
         trust_client_session: bayeux.trust_client_session,
         extensions: Extensions {
             ack: bayeux.extensions.contains(&config::Extension::Ack),
