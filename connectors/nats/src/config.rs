@@ -18,8 +18,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where NATS is: `nats://host:port`, or `tls://host:port`, which speaks TLS. One of a cluster's servers is enough:
-    /// the others are learned from it.
+    /// Where NATS is: `nats://host:port`, or `tls://host:port` for all of them, which speaks TLS. One of a cluster's
+    /// servers is enough: the others are learned from it, and are spoken to by TLS as well.
     #[schemars(length(min = 1))]
     pub servers: Vec<String>,
     /// Use JetStream: publishes are confirmed when the stream has stored them, subscriptions read streams. Without it,
@@ -95,6 +95,8 @@ pub struct Plan {
     pub(crate) jetstream: bool,
     pub(crate) domain: Option<String>,
     pub(crate) login: Login,
+    /// Never send anything, the login above all, without TLS: also not to a server that another one told of.
+    pub(crate) require_tls: bool,
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) tls_first: bool,
     pub(crate) inbox_prefix: String,
@@ -135,7 +137,15 @@ impl ConnectorFactory for NatsFactory {
         if let Some(tls) = &settings.tls {
             check_tls(tls)?;
         }
-        if settings.tls_first && settings.tls.is_none() && !servers.iter().all(ServerAddr::tls_required) {
+        let require_tls = settings.tls.is_some() || servers.iter().any(ServerAddr::tls_required);
+        if let Some(clear) = servers.iter().position(|s| !s.tls_required()).filter(|_| require_tls)
+            && settings.tls.is_none()
+        {
+            let message =
+                "is without TLS while another server has it: write tls:// for all of them, or nats:// for all";
+            return Err(SettingsError::at(&format!("servers.{clear}"), message));
+        }
+        if settings.tls_first && !require_tls {
             return Err(SettingsError::at("tls_first", "needs `tls` (`tls: {}` will do)"));
         }
         check_inbox_prefix(&settings.inbox_prefix)?;
@@ -155,6 +165,7 @@ impl ConnectorFactory for NatsFactory {
             jetstream: settings.jetstream,
             login: login(&settings)?,
             domain: settings.domain,
+            require_tls,
             tls: settings.tls,
             tls_first: settings.tls_first,
             inbox_prefix: settings.inbox_prefix,
@@ -295,10 +306,20 @@ mod tests {
         assert_eq!(plan.capabilities().confirm, Confirm::Sent);
         assert!(!plan.capabilities().log && !plan.capabilities().back_pressure);
         let settings: Settings =
-            serde_json::from_value(json!({ "servers": ["tls://a:1", "localhost"], "jetstream": true })).unwrap();
+            serde_json::from_value(json!({ "servers": ["nats://a:1", "localhost"], "jetstream": true })).unwrap();
         let plan = NatsFactory::plan(settings).unwrap();
         assert_eq!(plan.capabilities().confirm, Confirm::Stored);
         assert!(plan.capabilities().log && plan.capabilities().back_pressure);
+    }
+
+    #[test]
+    fn one_server_with_tls_means_tls_for_all_that_will_be_known() {
+        let require_tls = |settings: serde_json::Value| {
+            NatsFactory::plan(serde_json::from_value(settings).unwrap()).unwrap().require_tls
+        };
+        assert!(!require_tls(json!({ "servers": ["nats://a", "b"] })));
+        assert!(require_tls(json!({ "servers": ["tls://a", "tls://b"] })));
+        assert!(require_tls(json!({ "servers": ["nats://a", "tls://b"], "tls": {} })));
     }
 
     #[test]
@@ -312,6 +333,8 @@ mod tests {
             (json!({ "servers": [] }), "servers"),
             (json!({ "servers": ["nats://a", "http://b"] }), "servers.1"),
             (json!({ "servers": ["nats://me:pw@a"] }), "servers.0"),
+            (json!({ "servers": ["tls://a", "tls://b", "nats://c"] }), "servers.2"),
+            (json!({ "servers": ["a", "tls://b"] }), "servers.0"),
             (with("server", json!("x")), "server"),
             (with("user", json!("me")), "user"),
             (with("password", json!("pw")), "password"),

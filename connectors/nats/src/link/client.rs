@@ -79,9 +79,9 @@ fn options(plan: &Plan, name: &str, link: Link, generation: u64) -> ConnectOptio
         .event_callback(move |event| {
             link.on_event(generation, &event);
             std::future::ready(())
-        });
+        })
+        .require_tls(plan.require_tls);
     if let Some(tls) = &plan.tls {
-        options = options.require_tls(true);
         if let Some(path) = &tls.ca_file {
             options = options.add_root_certificates(path.clone());
         }
