@@ -17,7 +17,7 @@ fn no_config_at_all_is_a_gateway_on_the_loopback_with_cometds_values() {
     let bayeux = &config.bayeux;
     assert_eq!((bayeux.timeout, bayeux.interval, bayeux.max_interval), (secs(20), secs(0), secs(10)));
     assert_eq!(bayeux.max_message_size, ByteSize::from_kib(64));
-    assert_eq!(bayeux.max_sessions_per_browser, 1);
+    assert_eq!((bayeux.max_sessions_per_browser, bayeux.http2_max_sessions_per_browser), (1, -1));
     assert_eq!((bayeux.queue.max_messages, bayeux.queue.max_bytes), (20_000, ByteSize::from_mib(8)));
     assert_eq!(bayeux.queue.overflow, Overflow::Disconnect);
     with_registry(|registry| {
@@ -48,6 +48,8 @@ bayeux:
   transports: [long-polling]
   extensions: []
   max_sessions_per_browser: -1
+  http2_max_sessions_per_browser: 5
+  gzip: true
   trust_client_session: true
   websocket: { compression: false }
   unmapped_channels: deny
@@ -98,6 +100,8 @@ telemetry: { otlp_endpoint: "http://localhost:4317", log: { format: json, level:
     );
     assert_eq!(bayeux.queue.overflow, Overflow::DropOldest);
     assert!(!bayeux.websocket.compression);
+    assert_eq!((bayeux.max_sessions_per_browser, bayeux.http2_max_sessions_per_browser), (-1, 5));
+    assert!(bayeux.gzip);
 
     assert_eq!(config.connectors["orders"], Connector { kind: "log".into(), required: false });
     assert_eq!(config.connectors["scratch"], Connector { kind: "ram".into(), required: true });
