@@ -331,7 +331,7 @@ pub(crate) fn run(link: &Link, line: &Arc<Line>, discover_every: Duration) {
 
 fn publish_catalog(link: &Link, asked: Instant, metadata: &Metadata) {
     let catalog = link.topics().next(asked, metadata);
-    if catalog.doubtful() {
+    if catalog.doubtful() || catalog.leaderless() {
         link.refresh_after(ASK_EVERY);
     }
     link.catalog.send_replace(Arc::new(catalog));

@@ -1,24 +1,35 @@
 //! Asking for offsets: explicit ones, before a subscription is said to be ready.
+//!
+//! librdkafka answers a question about many partitions only when it has all answers. So each leader is asked on its
+//! own, nobody is asked for partitions without one, and leaders that let a question's time pass are asked apart from the
+//! others until they answer.
 
+use crate::catalog::NO_LEADER;
 use crate::link::Link;
 use crate::reader::Consumer;
 use bytestring::ByteString;
+use parking_lot::Mutex;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// A partition of a topic.
 pub(crate) type Key = (ByteString, i32);
 /// Each partition with its offset, or why there is none.
 pub(crate) type Offsets = Vec<(Key, Result<i64, Code>)>;
+type Answers = Vec<(Key, Result<Option<i64>, Code>)>;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How many questions are asked at a time: each holds a thread.
 const AT_ONCE: usize = 4;
+/// The same for leaders that have not answered before.
+const AT_ONCE_SILENT: usize = 2;
 
 /// Which offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,22 +55,37 @@ pub(crate) struct Bounds {
 pub(crate) struct Resolver {
     consumer: Weak<Consumer>,
     link: Arc<Link>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
+    places_for_silent: Arc<Semaphore>,
+    /// Leaders that have not answered the last question.
+    silent: Arc<Mutex<HashSet<i32>>>,
 }
 
 impl Resolver {
     pub(crate) fn new(consumer: &Arc<Consumer>, link: Arc<Link>) -> Self {
-        Resolver { consumer: Arc::downgrade(consumer), link, places: Semaphore::new(AT_ONCE) }
+        Resolver {
+            consumer: Arc::downgrade(consumer),
+            link,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            places_for_silent: Arc::new(Semaphore::new(AT_ONCE_SILENT)),
+            silent: Arc::default(),
+        }
     }
 
     /// The offsets of these partitions, in their order.
     pub(crate) async fn offsets(&self, keys: Vec<Key>, point: Point) -> Offsets {
         if let Point::Time(_) = point {
             // The end is asked for first: what is stored between the questions then comes after it.
-            let ends = Box::pin(self.offsets(keys.clone(), Point::End)).await;
-            let times = self.ask(keys, point).await;
-            let both = ends.into_iter().zip(times);
-            return both.map(|((key, end), (_, time))| (key, time.and_then(|time| time.map_or(end, Ok)))).collect();
+            let ends = Box::pin(self.offsets(keys, Point::End)).await;
+            let told = ends.iter().filter(|(_, end)| end.is_ok()).map(|(key, _)| key.clone()).collect();
+            let mut times: HashMap<Key, _> = self.ask(told, point).await.into_iter().collect();
+            let or_end = |(key, end): (Key, Result<i64, Code>)| {
+                let time = times.remove(&key);
+                let offset =
+                    end.and_then(|end| time.map_or(Err(Code::NoOffset), |time| time.map(|t| t.unwrap_or(end))));
+                (key, offset)
+            };
+            return ends.into_iter().map(or_end).collect();
         }
         let answers = self.ask(keys, point).await;
         answers.into_iter().map(|(key, offset)| (key, offset.and_then(|o| o.ok_or(Code::NoOffset)))).collect()
@@ -80,36 +106,70 @@ impl Resolver {
         Ok(Bounds { low, high, younger })
     }
 
-    async fn ask(&self, keys: Vec<Key>, point: Point) -> Vec<(Key, Result<Option<i64>, Code>)> {
-        if keys.is_empty() {
-            return Vec::new();
+    async fn ask(&self, keys: Vec<Key>, point: Point) -> Answers {
+        let catalog = self.link.topics();
+        let mut by_leader: BTreeMap<i32, Vec<Key>> = BTreeMap::new();
+        for key in &keys {
+            by_leader.entry(catalog.leader(&key.0, key.1)).or_default().push(key.clone());
         }
-        let all_failed = |keys: Vec<Key>, code: Code| keys.into_iter().map(|key| (key, Err(code))).collect();
-        let Ok(_place) = self.places.acquire().await else { return all_failed(keys, Code::BrokerDestroy) };
-        let Some(consumer) = self.consumer.upgrade() else { return all_failed(keys, Code::BrokerDestroy) };
-        let (link, spare) = (self.link.clone(), keys.clone());
-        let asked = tokio::task::spawn_blocking(move || ask_some(&consumer, &link, keys, point));
-        asked.await.unwrap_or_else(|_| all_failed(spare, Code::Fail))
+        by_leader.remove(&NO_LEADER);
+        let mut asked = JoinSet::new();
+        for (leader, keys) in by_leader {
+            asked.spawn(self.ask_leader(leader, keys, point));
+        }
+        let mut answers: HashMap<Key, _> = HashMap::with_capacity(keys.len());
+        while let Some(answer) = asked.join_next().await {
+            answers.extend(answer.unwrap_or_default());
+        }
+        let answer = |key: Key| {
+            let offset = answers.remove(&key).unwrap_or(Err(Code::LeaderNotAvailable));
+            (key, offset)
+        };
+        keys.into_iter().map(answer).collect()
+    }
+
+    fn ask_leader(&self, leader: i32, keys: Vec<Key>, point: Point) -> impl Future<Output = Answers> + Send + use<> {
+        let (silent, link, consumer) = (self.silent.clone(), self.link.clone(), self.consumer.clone());
+        let is_silent = silent.lock().contains(&leader);
+        let places = if is_silent { &self.places_for_silent } else { &self.places }.clone();
+        async move {
+            let Ok(place) = places.acquire_owned().await else { return Vec::new() };
+            let asked = tokio::task::spawn_blocking(move || {
+                // The place is kept for as long as the thread, also when nobody waits for the answer any more.
+                let _place = place;
+                let Some(consumer) = consumer.upgrade() else { return Vec::new() };
+                let mut unanswered = false;
+                let answers = ask_some(&consumer, &link, keys, point, &mut unanswered);
+                if unanswered {
+                    silent.lock().insert(leader);
+                    // Perhaps another leads by now.
+                    link.refresh();
+                } else {
+                    silent.lock().remove(&leader);
+                }
+                answers
+            });
+            asked.await.unwrap_or_default()
+        }
     }
 }
 
-/// One partition without a leader fails the question for all: then the halves are asked for, as long as the cluster
-/// answers at all.
-fn ask_some(
-    consumer: &Consumer,
-    link: &Link,
-    mut keys: Vec<Key>,
-    point: Point,
-) -> Vec<(Key, Result<Option<i64>, Code>)> {
+/// What is wrong with one partition can fail the question for all: then the halves are asked for. Where the time has
+/// passed without an answer, asking for less does not help.
+fn ask_some(consumer: &Consumer, link: &Link, mut keys: Vec<Key>, point: Point, unanswered: &mut bool) -> Answers {
+    let begun = Instant::now();
     match ask_now(consumer, &keys, point) {
         Ok(answers) => keys.into_iter().zip(answers).collect(),
-        Err(_) if keys.len() > 1 && link.up() => {
+        Err(code) => {
+            *unanswered |= begun.elapsed() >= PATIENCE * 9 / 10;
+            if keys.len() == 1 || *unanswered || !link.up() {
+                return keys.into_iter().map(|key| (key, Err(code))).collect();
+            }
             let second = keys.split_off(keys.len() / 2);
-            let mut answers = ask_some(consumer, link, keys, point);
-            answers.extend(ask_some(consumer, link, second, point));
+            let mut answers = ask_some(consumer, link, keys, point, unanswered);
+            answers.extend(ask_some(consumer, link, second, point, unanswered));
             answers
         }
-        Err(code) => keys.into_iter().map(|key| (key, Err(code))).collect(),
     }
 }
 

@@ -2,23 +2,25 @@
 //! that appear.
 //!
 //! A live subscription begins at the end that each partition has when it is asked. Where the cluster could not be asked at
-//! once, it begins at the first record that is not older than the call, by the records' own times.
+//! once, it begins at the first record that is not older than the call, by the records' own times. So do partitions that
+//! do not tell, for want of a leader or because it does not answer: they are left for later, and the others go on.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, NO_LEADER};
 use crate::desk::{Desk, Spot};
 use crate::part::Check;
 use crate::position::{self, Place};
 use crate::reader::{self, Env, not_allowed};
 use crate::reading::Reading;
-use crate::resolve::{Key, Point};
+use crate::resolve::{Key, Offsets, Point};
 use crate::topic::SYNTAX;
 use bytestring::ByteString;
 use connector::{Inbound, Start, SubscribeError, Subscription, TopicFilter};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How many consumers there may be besides the shared one; further subscriptions that need one wait for a place.
@@ -82,6 +84,7 @@ impl Subscriptions {
             known: HashMap::new(),
             suspected: HashSet::new(),
             pending: Vec::new(),
+            asking: JoinSet::new(),
         };
         self.env.runtime.spawn(follower.run());
         let guard: DropGuard = over.drop_guard();
@@ -105,6 +108,9 @@ fn millis(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Where to begin, and what is still to be asked for.
+type First = (Vec<Spot>, Option<(Vec<Key>, Point)>);
+
 struct Follower {
     env: Arc<Env>,
     shared: Arc<Desk>,
@@ -117,6 +123,8 @@ struct Follower {
     suspected: HashSet<ByteString>,
     /// Partitions that were there at the call, and whose offsets could not be told yet.
     pending: Vec<Key>,
+    /// Questions for them.
+    asking: JoinSet<Offsets>,
 }
 
 impl Follower {
@@ -138,7 +146,7 @@ impl Follower {
         let mut catalogs = self.env.link.catalog();
         let catalog = self.first_catalog().await?;
         let present = self.take_new(&catalog);
-        let spots = self.first_spots(&catalog, present).await?;
+        let (spots, rest) = self.first_spots(&catalog, present).await?;
         let checked = spots.iter().any(|spot| spot.check.is_some());
         if self.call.start == Start::Live {
             self.reading.move_to(self.shared.clone());
@@ -147,13 +155,22 @@ impl Follower {
             let place = self.places.clone().acquire_owned().await.map_err(|_| SubscribeError::Closed)?;
             reader::alone(&self.env, &self.reading, spots, Some(place));
         }
+        if let Some((keys, point)) = rest {
+            self.resolve(keys, point).await?;
+        }
         if !checked {
             self.reading.ready(Ok(()));
         }
         loop {
             let catalog = catalogs.borrow_and_update().clone();
-            self.keep_up(&catalog).await;
-            catalogs.changed().await.map_err(|_| SubscribeError::Closed)?;
+            self.keep_up(&catalog);
+            self.ask_for_pending(&catalog);
+            loop {
+                tokio::select! {
+                    changed = catalogs.changed() => break changed.map_err(|_| SubscribeError::Closed)?,
+                    Some(answer) = self.asking.join_next() => self.late(answer.unwrap_or_default()),
+                }
+            }
         }
     }
 
@@ -186,9 +203,10 @@ impl Follower {
         new
     }
 
-    async fn first_spots(&mut self, catalog: &Catalog, present: Vec<Key>) -> Result<Vec<Spot>, SubscribeError> {
+    /// Where to begin, and for what this has still to be asked.
+    async fn first_spots(&mut self, catalog: &Catalog, present: Vec<Key>) -> Result<First, SubscribeError> {
         let point = match &self.call.start {
-            Start::Earliest => return Ok(present.into_iter().map(|key| spot(key, 0)).collect()),
+            Start::Earliest => return Ok((present.into_iter().map(|key| spot(key, 0)).collect(), None)),
             Start::Live if self.call.up => Point::End,
             Start::Live => Point::Time(self.call.time),
             Start::At(time) => Point::Time(millis(*time)),
@@ -197,15 +215,10 @@ impl Follower {
                 return self.after(place, catalog, present).await;
             }
         };
-        self.resolve(present, point).await
+        Ok((Vec::new(), Some((present, point))))
     }
 
-    async fn after(
-        &mut self,
-        place: Place,
-        catalog: &Catalog,
-        mut keys: Vec<Key>,
-    ) -> Result<Vec<Spot>, SubscribeError> {
+    async fn after(&self, place: Place, catalog: &Catalog, mut keys: Vec<Key>) -> Result<First, SubscribeError> {
         let gone = SubscribeError::PositionGone { first: None, last: None };
         let Some((topic, _)) = keys.first().cloned() else { return Err(gone) };
         match place {
@@ -220,7 +233,7 @@ impl Follower {
                     let (first, last) = (number(low), number((high - 1).max(low)));
                     return Err(SubscribeError::PositionGone { first, last });
                 }
-                Ok(vec![spot(key, number)])
+                Ok((vec![spot(key, number)], None))
             }
             Place::Record { partition, offset, timestamp } => {
                 let key = (topic, partition);
@@ -235,9 +248,7 @@ impl Follower {
                 }
                 let check = (offset >= low).then_some(Check { offset, timestamp, begin: true });
                 keys.retain(|other| *other != key);
-                let mut spots = self.resolve(keys, Point::Time(timestamp)).await?;
-                spots.push(Spot { key, from: offset + 1, check });
-                Ok(spots)
+                Ok((vec![Spot { key, from: offset + 1, check }], Some((keys, Point::Time(timestamp)))))
             }
         }
     }
@@ -252,64 +263,94 @@ impl Follower {
         }
     }
 
-    /// The offsets to begin at. Partitions that do not tell while others do are left for later.
-    async fn resolve(&mut self, mut keys: Vec<Key>, mut point: Point) -> Result<Vec<Spot>, SubscribeError> {
-        let mut spots = Vec::new();
+    /// Begins where the leaders say, each as soon as it has answered. Partitions that do not tell are left for later.
+    async fn resolve(&mut self, mut keys: Vec<Key>, mut point: Point) -> Result<(), SubscribeError> {
         for round in 1.. {
-            let mut failed = Vec::new();
-            for (key, offset) in self.env.resolver.offsets(std::mem::take(&mut keys), point).await {
-                match offset {
-                    Ok(offset) => spots.push(spot(key, offset)),
-                    Err(Code::TopicAuthorizationFailed) if self.call.filter.as_exact(&SYNTAX).is_some() => {
-                        return Err(SubscribeError::Denied(not_allowed(&key.0)));
-                    }
-                    Err(code) => {
-                        if code == Code::TopicAuthorizationFailed {
-                            self.env.link.trouble(&key.0, Some(not_allowed(&key.0)));
-                        }
-                        failed.push(key);
-                    }
+            let link = self.env.link.clone();
+            let mut asking = JoinSet::new();
+            for (leader, keys) in by_leader(&link.topics(), std::mem::take(&mut keys)) {
+                if leader == NO_LEADER {
+                    self.pending.extend(keys);
+                } else {
+                    asking.spawn(offsets(self.env.clone(), keys, point));
                 }
             }
-            if failed.is_empty() {
+            while let Some(answer) = asking.join_next().await {
+                let failed = self.begin(answer.unwrap_or_default());
+                let exact = self.call.filter.as_exact(&SYNTAX).is_some();
+                let denied = failed.iter().find(|(_, code)| *code == Code::TopicAuthorizationFailed);
+                if let Some((key, _)) = denied.filter(|_| exact) {
+                    return Err(SubscribeError::Denied(not_allowed(&key.0)));
+                }
+                keys.extend(failed.into_iter().map(|(key, _)| key));
+            }
+            if keys.is_empty() {
                 break;
             }
             if point == Point::End {
                 point = Point::Time(self.call.time);
             }
-            if round >= ROUNDS && self.env.link.up() {
-                self.pending = failed;
+            if round >= ROUNDS && link.up() {
+                self.pending.append(&mut keys);
                 break;
             }
-            keys = failed;
             tokio::time::sleep(ASK_AGAIN).await;
         }
-        Ok(spots)
+        Ok(())
     }
 
-    /// Reads what is new, from its beginning, and what could not be begun before.
-    async fn keep_up(&mut self, catalog: &Catalog) {
-        let mut spots: Vec<Spot> = self.take_new(catalog).into_iter().map(|key| spot(key, 0)).collect();
-        if !self.pending.is_empty() {
-            let time = match &self.call.start {
-                Start::At(time) => millis(*time),
-                Start::After(position) => match position::parse(position) {
-                    Ok(Place::Record { timestamp, .. }) => timestamp,
-                    _ => self.call.time,
-                },
-                _ => self.call.time,
-            };
-            let pending = std::mem::take(&mut self.pending);
-            for (key, offset) in self.env.resolver.offsets(pending, Point::Time(time)).await {
-                match offset {
-                    Ok(offset) => {
-                        self.env.link.trouble(&key.0, None);
-                        spots.push(spot(key, offset));
+    /// Reads what has told where to begin. What has not, is told with the reason.
+    fn begin(&mut self, offsets: Offsets) -> Vec<(Key, Code)> {
+        let (mut spots, mut failed) = (Vec::new(), Vec::new());
+        for (key, offset) in offsets {
+            match offset {
+                Ok(offset) => {
+                    self.env.link.trouble(&key.0, None);
+                    spots.push(spot(key, offset));
+                }
+                Err(code) => {
+                    if code == Code::TopicAuthorizationFailed {
+                        self.env.link.trouble(&key.0, Some(not_allowed(&key.0)));
                     }
-                    Err(_) => self.pending.push(key),
+                    failed.push((key, code));
                 }
             }
         }
+        if let Some(home) = self.reading.home()
+            && !spots.is_empty()
+        {
+            home.attach(&self.reading, spots);
+        }
+        failed
+    }
+
+    /// Asks, without waiting for the answers, for what could not be begun before.
+    fn ask_for_pending(&mut self, catalog: &Catalog) {
+        let time = match &self.call.start {
+            Start::At(time) => millis(*time),
+            Start::After(position) => match position::parse(position) {
+                Ok(Place::Record { timestamp, .. }) => timestamp,
+                _ => self.call.time,
+            },
+            _ => self.call.time,
+        };
+        for (leader, keys) in by_leader(catalog, std::mem::take(&mut self.pending)) {
+            if leader == NO_LEADER {
+                self.pending.extend(keys);
+            } else {
+                self.asking.spawn(offsets(self.env.clone(), keys, Point::Time(time)));
+            }
+        }
+    }
+
+    fn late(&mut self, offsets: Offsets) {
+        let failed = self.begin(offsets);
+        self.pending.extend(failed.into_iter().map(|(key, _)| key));
+    }
+
+    /// Reads what is new, from its beginning.
+    fn keep_up(&mut self, catalog: &Catalog) {
+        let spots: Vec<Spot> = self.take_new(catalog).into_iter().map(|key| spot(key, 0)).collect();
         let Some(home) = self.reading.home() else { return };
         if !spots.is_empty() {
             home.attach(&self.reading, spots);
@@ -322,6 +363,18 @@ impl Follower {
             }
         }
     }
+}
+
+fn by_leader(catalog: &Catalog, keys: Vec<Key>) -> BTreeMap<i32, Vec<Key>> {
+    let mut by_leader: BTreeMap<i32, Vec<Key>> = BTreeMap::new();
+    for key in keys {
+        by_leader.entry(catalog.leader(&key.0, key.1)).or_default().push(key);
+    }
+    by_leader
+}
+
+async fn offsets(env: Arc<Env>, keys: Vec<Key>, point: Point) -> Offsets {
+    env.resolver.offsets(keys, point).await
 }
 
 fn spot(key: Key, from: i64) -> Spot {
