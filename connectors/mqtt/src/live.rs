@@ -100,6 +100,19 @@ impl<'a> Live<'a> {
     }
 
     pub(crate) async fn serve(&mut self) -> Over {
+        let over = self.turns().await;
+        // What was read before the end is as good as ever: acknowledgements that came need no second sending, and a
+        // message at QoS 0 comes only once.
+        for event in std::mem::take(&mut self.event_loop.state.events) {
+            self.moved = Instant::now();
+            if let Some(closed) = self.take(event) {
+                return closed;
+            }
+        }
+        over
+    }
+
+    async fn turns(&mut self) -> Over {
         loop {
             if let Some(over) = self.check(Instant::now()) {
                 return over;
@@ -321,7 +334,8 @@ impl<'a> Live<'a> {
                     self.asks.insert(id, ask);
                 }
             }
-            Outgoing::Disconnect => return Some(Over::Closed),
+            // The event loop says it also of a broker's fault in the protocol; that is no end in order.
+            Outgoing::Disconnect if self.leaving => return Some(Over::Closed),
             _ => {}
         }
         None

@@ -8,6 +8,7 @@ use serde_json::json;
 
 mod inflow;
 mod line;
+mod peer;
 mod table;
 
 proptest! {

@@ -1,0 +1,135 @@
+//! What brokers may do and Mosquitto cannot be made to do at a wanted moment, done by hand over a socket.
+
+use crate::connector::MqttFactory;
+use bytes::Bytes;
+use connector::{Connector, ConnectorKind, Context, Inbound, Outbound, Start, TopicFilter};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const PUBLISH: u8 = 3;
+const SUBSCRIBE: u8 = 8;
+
+/// The broker's side of one connection.
+struct Peer(TcpStream);
+
+impl Peer {
+    /// Takes a connection and grants it, with these properties in the CONNACK.
+    async fn accept(listener: &TcpListener, properties: &[u8]) -> Peer {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Peer(stream);
+        assert_eq!(peer.packet().await.0 >> 4, 1, "CONNECT comes first");
+        let length = u8::try_from(properties.len()).unwrap();
+        let mut connack = vec![0x20, 3 + length, 0, 0, length];
+        connack.extend_from_slice(properties);
+        peer.send(&connack).await;
+        peer
+    }
+
+    /// First byte and body of the next packet.
+    async fn packet(&mut self) -> (u8, Vec<u8>) {
+        let read = async {
+            let first = self.0.read_u8().await.unwrap();
+            let (mut length, mut shift) = (0_usize, 0);
+            loop {
+                let byte = self.0.read_u8().await.unwrap();
+                length |= usize::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).await.unwrap();
+            (first, body)
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("a packet comes")
+    }
+
+    /// The next packet of a type; pings on the way are answered, nothing else may come.
+    async fn next(&mut self, kind: u8) -> Vec<u8> {
+        loop {
+            let (first, body) = self.packet().await;
+            if first >> 4 == kind {
+                return body;
+            }
+            assert_eq!(first, 0xc0, "waited for a packet of type {kind}");
+            self.send(&[0xd0, 0]).await;
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// Grants the next SUBSCRIBE: its subscription identifier, below 128.
+    async fn grant(&mut self) -> u8 {
+        let body = self.next(SUBSCRIBE).await;
+        self.send(&[0x90, 4, body[0], body[1], 0, 1]).await;
+        assert_eq!(body[2..4], [2, 0x0b]);
+        body[4]
+    }
+}
+
+/// The packet id of a PUBLISH at QoS 1 to the topic `t`.
+fn publish_id(body: &[u8]) -> [u8; 2] {
+    assert_eq!(body[..3], [0, 1, b't']);
+    [body[3], body[4]]
+}
+
+async fn connector() -> (TcpListener, Arc<dyn Connector>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let plan = ConnectorKind::of::<MqttFactory>().plan(json!({ "url": url })).unwrap_or_else(|e| panic!("{e}"));
+    let connector = plan.connect(Context { name: "sensors".into(), node: "node".into() });
+    (listener, connector.unwrap_or_else(|e| panic!("{e}")))
+}
+
+fn record(payload: &'static str) -> Outbound {
+    Outbound {
+        topic: "t".into(),
+        key: None,
+        partition: None,
+        payload: Some(Bytes::from_static(payload.as_bytes())),
+        headers: Vec::new(),
+        deadline: Instant::now() + PATIENCE,
+    }
+}
+
+async fn received(records: &mut mpsc::Receiver<Inbound>) -> Bytes {
+    let record = tokio::time::timeout(PATIENCE, records.recv()).await.expect("a message comes");
+    record.and_then(|record| record.payload).expect("it has a payload")
+}
+
+#[tokio::test]
+async fn what_a_broker_said_right_before_it_hung_up_counts() {
+    let (listener, connector) = connector().await;
+    let (sink, mut records) = mpsc::channel(10);
+    let _subscription = connector.subscribe(TopicFilter::exact("s", &crate::SYNTAX), Start::Live, sink).unwrap();
+    let answers: Vec<_> = ["one", "two"].map(|payload| tokio::spawn(connector.publish(record(payload)))).into();
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let to = peer.grant().await;
+    let (one, two) = (publish_id(&peer.next(PUBLISH).await), publish_id(&peer.next(PUBLISH).await));
+    // In one breath: both acknowledged, a message at QoS 0, and DISCONNECT, shutting down.
+    let mut last = vec![0x40, 2, one[0], one[1], 0x40, 2, two[0], two[1]];
+    last.extend_from_slice(&[0x30, 7, 0, 1, b's', 2, 0x0b, to, b'x', 0xe0, 2, 0x8b, 0]);
+    peer.send(&last).await;
+    for answer in answers {
+        assert_eq!(tokio::time::timeout(PATIENCE, answer).await.expect("it is answered").unwrap(), Ok(None));
+    }
+    assert_eq!(received(&mut records).await, "x");
+    // The next connection carries only what is new.
+    let mut peer = Peer::accept(&listener, &[]).await;
+    peer.grant().await;
+    let answer = tokio::spawn(connector.publish(record("three")));
+    let body = peer.next(PUBLISH).await;
+    assert!(body.ends_with(b"three"), "{body:?}");
+    let id = publish_id(&body);
+    peer.send(&[0x40, 2, id[0], id[1]]).await;
+    assert_eq!(answer.await.unwrap(), Ok(None));
+}
