@@ -88,7 +88,8 @@ mod tests {
             tracing::debug!(target: "bayeux_server::server", "own debug");
             tracing::debug!(target: "connector_kafka::link", "connector debug");
             tracing::debug!(target: "h2::codec", "library debug");
-            tracing::info!(target: "rumqttc", "library info");
+            tracing::info!(target: "hyper", "library info");
+            tracing::warn!(target: "rumqttc", "each packet");
             tracing::warn!(target: "opentelemetry-otlp", "export failed");
             tracing::error!(target: "opentelemetry_sdk", "broken");
         });
@@ -102,7 +103,7 @@ mod tests {
         for shown in ["own info", "own debug", "connector debug", "library info", "broken"] {
             assert!(text.contains(shown), "{shown}:\n{text}");
         }
-        for hidden in ["library debug", "export failed"] {
+        for hidden in ["library debug", "export failed", "each packet"] {
             assert!(!text.contains(hidden), "{hidden}:\n{text}");
         }
     }
