@@ -13,11 +13,15 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// The largest packet of the protocol.
 const MAX_PACKET: usize = 268_435_455;
+
+/// A full line is searched for records whose publishers left no more often than this: the search goes through all of it
+/// while everyone waits.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
 /// What a publisher is told.
 pub(crate) type Answer = Result<Option<Position>, PublishError>;
@@ -92,6 +96,8 @@ struct Waiting {
     entries: VecDeque<Entry>,
     next: u64,
     closed: bool,
+    /// When the line was last searched for records whose deadline is over.
+    swept: Option<Instant>,
 }
 
 /// A publisher's place in line.
@@ -228,7 +234,15 @@ impl Line {
 }
 
 impl Waiting {
+    /// Takes those out whose deadline is over, unless that was done a moment ago.
     fn expire(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now < swept + SWEEP_EVERY) {
+            return;
+        }
+        self.swept = Some(now);
+        if self.entries.iter().all(|entry| entry.deadline > now) {
+            return;
+        }
         let (over, rest) = std::mem::take(&mut self.entries).into_iter().partition(|entry| entry.deadline <= now);
         self.entries = rest;
         let over: VecDeque<Entry> = over;
