@@ -22,6 +22,10 @@ pub const CHANNEL_INVALID: &str = "405::channel_invalid";
 pub const MESSAGE_ID_INVALID: &str = "405::message_id_invalid";
 /// Publishing to a meta channel.
 pub const META_DENIED: &str = "403:denied_by_security_policy:channel_create_denied";
+/// Subscribing to a meta channel that does not exist.
+pub const META_CREATE_DENIED: &str = "403:denied_by_security_policy:create_denied";
+/// Unsubscribing from a meta channel.
+pub const UNSUBSCRIBE_FAILED: &str = "403::unsubscribe_failed";
 /// Subscribing to a meta channel.
 pub const META_SUBSCRIBE_DENIED: &str = "403:denied_by_security_policy:subscribe_denied";
 /// A frame or body over `max_message_size`.

@@ -20,10 +20,10 @@ pub struct Malformed(String);
 /// A message id as the client sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageId {
-    /// A valid one: letters and digits. CometD takes a number and answers it as a string.
+    /// A valid one: letters and digits. CometD takes `7` and `true` too, and answers them as strings.
     Valid(ByteString),
-    /// Anything else: answered with `405::message_id_invalid`.
-    Invalid,
+    /// Anything else, as text: answered with `405::message_id_invalid` and that id.
+    Invalid(ByteString),
 }
 
 /// One message of an envelope. Absent fields and fields of JSON `null` are `None`.
@@ -128,15 +128,10 @@ fn text(whole: &Bytes, raw: &RawValue) -> Option<ByteString> {
 }
 
 fn message_id(whole: &Bytes, raw: &RawValue) -> MessageId {
-    let id = match raw.get().as_bytes().first() {
-        Some(b'"') => text(whole, raw),
-        Some(b'0'..=b'9') => ByteString::try_from(slice(whole, raw.get())).ok(),
-        _ => None,
-    };
-    match id {
-        Some(id) if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric()) => MessageId::Valid(id),
-        _ => MessageId::Invalid,
-    }
+    let number = raw.get().as_bytes().first().is_some_and(|b| b.is_ascii_digit() || *b == b'-');
+    let id = text(whole, raw).or_else(|| ByteString::try_from(slice(whole, raw.get())).ok()).unwrap_or_default();
+    let good = |b: u8| if number { b.is_ascii_digit() } else { b.is_ascii_alphanumeric() };
+    if !id.is_empty() && id.bytes().all(good) { MessageId::Valid(id) } else { MessageId::Invalid(id) }
 }
 
 struct EnvelopeVisitor<'a>(&'a Bytes);
@@ -295,7 +290,7 @@ mod tests {
         let message = one(r#"{"channel":5,"clientId":[],"id":"id-1","data":null}"#);
         assert_eq!(message.channel, None);
         assert_eq!(message.client_id, None);
-        assert_eq!(message.id, Some(MessageId::Invalid));
+        assert_eq!(message.id, Some(MessageId::Invalid("id-1".into())));
         assert_eq!(message.data, None);
     }
 

@@ -49,8 +49,12 @@ impl Advice {
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"reconnect\":\"");
         out.extend_from_slice(self.reconnect.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"interval\":");
-        number(self.interval, out);
+        out.push(b'"');
+        // Who is to stay away needs no interval, unless it asked for advice.
+        if self.reconnect != Reconnect::None || self.interval > 0 || self.timeout.is_some() {
+            out.extend_from_slice(b",\"interval\":");
+            number(self.interval, out);
+        }
         if let Some(timeout) = self.timeout {
             out.extend_from_slice(b",\"timeout\":");
             number(timeout, out);
@@ -148,8 +152,8 @@ impl Reply {
         Reply {
             channel: message.channel.clone(),
             id: match &message.id {
-                Some(MessageId::Valid(id)) => Some(id.clone()),
-                _ => None,
+                Some(MessageId::Valid(id) | MessageId::Invalid(id)) => Some(id.clone()),
+                None => None,
             },
             subscription: message.subscription.clone(),
             error: None,

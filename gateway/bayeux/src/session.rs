@@ -236,18 +236,23 @@ impl Session {
         let advised = connect.advice.unwrap_or_default();
         self.interval_override = advised.interval.map(|millis| Duration::from_millis(millis).min(MAX_INTERVAL));
         let timeout = advised.timeout.map_or(self.options.timeout, Duration::from_millis).min(MAX_HOLD);
-        let advice = if connect.crowded {
-            Some(Advice { multiple_clients: true, ..Advice::new(Reconnect::Retry, 2_000) })
-        } else {
-            (connect.advice.is_some() || self.advised != Some(connect.carrier)).then(|| self.full_advice())
-        };
-        // One that was told to keep away is told when it need not any more.
-        self.advised = (!connect.crowded).then_some(connect.carrier);
         if let (Some(acks), Some(number)) = (&mut self.acks, connect.ack) {
             for _ in 0..acks.seen(number) {
                 self.queue.pop();
             }
         }
+        // Where there is something to say, or other messages beside it, nothing would be held anyway.
+        let crowded = connect.crowded && connect.alone && self.queue.is_empty();
+        // CometD takes one that gets the same messages again for one that asked not to be held.
+        let again = self.acks.as_ref().is_some_and(|acks| acks.again(self.queue.len()));
+        let due = again || connect.advice.is_some() || (!crowded && self.advised != Some(connect.carrier));
+        let mut advice = due.then(|| self.full_advice());
+        if crowded {
+            let told = advice.get_or_insert(Advice::new(Reconnect::Retry, 0));
+            (told.interval, told.multiple_clients) = (2_000, true);
+        }
+        // One that was told to keep away is told when it need not any more.
+        self.advised = (!crowded).then_some(connect.carrier);
         let polls = connect.carrier != Carrier::WebSocket;
         let held = was_connected
             && !timeout.is_zero()
@@ -414,15 +419,18 @@ impl Session {
     }
 
     /// Ends the session: its subscriptions, to be taken out of the registry, or `None` if it had ended before. A held
-    /// connect's ticket is void from now on; the driver answers it by the reason.
-    pub fn end(&mut self) -> Option<Vec<ChannelName>> {
+    /// connect's ticket is void from now on; the driver answers it by the reason. What waits for a client that
+    /// disconnects may still go out with the reply.
+    pub fn end(&mut self, reason: EndReason) -> Option<Vec<ChannelName>> {
         if self.state == State::Ended {
             return None;
         }
         self.state = State::Ended;
         self.expires = None;
         self.hold = None;
-        self.queue = Queue::default();
+        if reason != EndReason::Disconnected {
+            self.queue = Queue::default();
+        }
         Some(std::mem::take(&mut self.subscriptions).into_iter().collect())
     }
 }

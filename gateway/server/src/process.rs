@@ -3,7 +3,7 @@
 use crate::hooks::{Accepted, Handshake, Publish, PublishFlow, SubscribeFlow};
 use crate::server::Server;
 use crate::session::LiveSession;
-use bayeux::channel::{ChannelName, Class};
+use bayeux::channel::{ChannelError, ChannelName, Class};
 use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux::error;
 use bayeux::message::{ClientAdvice, Message, MessageId};
@@ -88,10 +88,12 @@ async fn one(server: &Server, context: &Context, processed: &mut Processed, mess
     let Ok(channel) = ChannelName::parse(raw_channel) else {
         return refused(&message, error::CHANNEL_INVALID);
     };
-    if matches!(message.id, Some(MessageId::Invalid)) {
+    if matches!(message.id, Some(MessageId::Invalid(_))) {
         return refused(&message, error::MESSAGE_ID_INVALID);
     }
-    if channel.as_str() == "/meta/handshake" {
+    // Letter by letter: `/meta/connect/` is no connect.
+    let meta = raw_channel.clone();
+    if meta == "/meta/handshake" {
         return handshake(server, context, processed, &message, alone).await;
     }
     let session = match &processed.session {
@@ -99,19 +101,19 @@ async fn one(server: &Server, context: &Context, processed: &mut Processed, mess
             Arc::clone(session)
         }
         _ => {
-            let refusal = match channel.as_str() {
+            let refusal = match &*meta {
                 "/meta/connect" => unknown_session(),
                 _ => Refusal::new(error::SESSION_UNKNOWN),
             };
             return Answer::Reply(Reply::to(&message).refuse(refusal));
         }
     };
-    if channel.as_str() == "/meta/connect" {
+    if meta == "/meta/connect" {
         let ack = message.ext_field("ack").and_then(|raw| serde_json::from_slice(&raw).ok());
         return Answer::Connect { reply: timed(server, &message), advice: message.client_advice(), ack };
     }
     session.touch(Instant::now());
-    match (channel.class(), channel.as_str()) {
+    match (channel.class(), &*meta) {
         (_, "/meta/subscribe") => Answer::Reply(subscribe(server, &session, &message).await),
         (_, "/meta/unsubscribe") => Answer::Reply(unsubscribe(server, &session, &message)),
         (_, "/meta/disconnect") => {
@@ -197,17 +199,27 @@ async fn subscribe(server: &Server, session: &Arc<LiveSession>, message: &Messag
     if names.is_empty() {
         return reply.refuse(Refusal::new(error::SUBSCRIPTION_MISSING));
     }
-    for name in names {
-        let outcome = match ChannelName::parse(&name) {
-            Err(_) => Err(Refusal::new(error::SUBSCRIPTION_INVALID)),
-            Ok(channel) => subscribe_one(server, session, &channel, message).await,
-        };
-        if let Err(refusal) = outcome {
+    // All names first: one that is no channel spoils them all.
+    let channels = names.iter().map(|name| ChannelName::parse(name).ok().filter(|channel| !is_wild_template(channel)));
+    let Some(channels) = channels.collect::<Option<Vec<_>>>() else {
+        return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
+    };
+    for channel in channels {
+        if let Err(refusal) = subscribe_one(server, session, &channel, message).await {
             return reply.refuse(refusal);
         }
     }
     reply
 }
+
+/// `/{name}/*`: a template has no wildcard (CometD's `ChannelId`).
+fn is_wild_template(channel: &ChannelName) -> bool {
+    channel.is_wild() && channel.segments().any(|segment| segment.starts_with('{') && segment.ends_with('}'))
+}
+
+/// The meta channels that exist.
+const META_CHANNELS: [&str; 5] =
+    ["/meta/handshake", "/meta/connect", "/meta/subscribe", "/meta/unsubscribe", "/meta/disconnect"];
 
 async fn subscribe_one(
     server: &Server,
@@ -216,7 +228,10 @@ async fn subscribe_one(
     message: &Message,
 ) -> Result<(), Refusal> {
     match channel.class() {
-        Class::Meta => return Err(Refusal::new(error::META_SUBSCRIBE_DENIED)),
+        Class::Meta if META_CHANNELS.contains(&channel.as_str()) => {
+            return Err(Refusal::new(error::META_SUBSCRIBE_DENIED));
+        }
+        Class::Meta => return Err(Refusal::new(error::META_CREATE_DENIED)),
         Class::Service => return Ok(()), // accepted and recorded nowhere
         Class::Broadcast => {}
     }
@@ -254,9 +269,16 @@ fn unsubscribe(server: &Server, session: &Arc<LiveSession>, message: &Message) -
         return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
     };
     for name in names {
-        let Ok(channel) = ChannelName::parse(&name) else {
-            return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
+        let channel = match ChannelName::parse(&name) {
+            Ok(channel) => channel,
+            Err(ChannelError::EmptySegment | ChannelError::Wildcard) => {
+                return reply.refuse(Refusal::new(error::CHANNEL_MISSING)); // no such channel can exist
+            }
+            Err(_) => return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID)),
         };
+        if META_CHANNELS.contains(&channel.as_str()) {
+            return reply.refuse(Refusal::new(error::UNSUBSCRIBE_FAILED));
+        }
         let was_there = {
             let _one_at_a_time = session.subscribing();
             let was_there = session.with(|s| s.unsubscribe(&channel));
@@ -267,7 +289,7 @@ fn unsubscribe(server: &Server, session: &Arc<LiveSession>, message: &Message) -
         };
         if was_there {
             server.listener().unsubscribed(session, &channel);
-        } else if channel.class() == Class::Broadcast && !server.channels().exists(channel.as_str()) {
+        } else if channel.class() != Class::Service && !server.channels().exists(channel.as_str()) {
             return reply.refuse(Refusal::new(error::CHANNEL_MISSING));
         }
     }

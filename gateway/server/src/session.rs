@@ -339,7 +339,7 @@ impl LiveSession {
 
 impl Inner {
     fn end(&mut self, key: u64, reason: EndReason) -> Option<Vec<ChannelName>> {
-        let subscriptions = self.session.end()?;
+        let subscriptions = self.session.end(reason)?;
         match std::mem::replace(&mut self.link, Link::None) {
             Link::None => {}
             Link::Poll(poll) => {

@@ -26,6 +26,11 @@ impl Acks {
         gone
     }
 
+    /// All `waiting` messages were sent before, and nothing came since.
+    pub(super) fn again(&self, waiting: usize) -> bool {
+        waiting > 0 && self.open.iter().map(|(_, count)| count).sum::<usize>() == waiting
+    }
+
     /// A reply leaves with all `waiting` messages: the number of the batch that it closes.
     pub(super) fn close(&mut self, waiting: usize) -> u64 {
         self.last += 1;

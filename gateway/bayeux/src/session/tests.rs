@@ -83,6 +83,8 @@ fn a_poll_is_not_held_when_messages_wait_nor_in_company_nor_in_a_crowd() {
     let (mut session, now) = start();
     session.connect(now, &poll()).unwrap();
     assert!(session.connect(now, &Connect { alone: false, ..poll() }).unwrap().hold.is_none());
+    let batch = session.connect(now, &Connect { crowded: true, alone: false, ..poll() }).unwrap();
+    assert!(batch.hold.is_none() && batch.advice.is_none(), "a batch would not be held anyway");
     let crowded = session.connect(now, &Connect { crowded: true, ..poll() }).unwrap();
     assert!(crowded.hold.is_none() && crowded.advice.unwrap().multiple_clients);
     let alone = session.connect(now, &poll()).unwrap();
@@ -130,8 +132,8 @@ fn expiry_counts_from_the_reply_and_any_message_gives_time_again() {
 fn after_its_end_a_session_is_unknown_and_takes_nothing() {
     let (mut session, now) = start();
     session.subscribe(&ChannelName::parse(&"/a".into()).unwrap()).unwrap();
-    assert_eq!(session.end().unwrap().len(), 1);
-    assert_eq!(session.end(), None);
+    assert_eq!(session.end(EndReason::Expired).unwrap().len(), 1);
+    assert_eq!(session.end(EndReason::Expired), None);
     assert_eq!(session.push(message(1)), Push::Gone);
     let refusal = session.connect(now, &poll()).unwrap_err();
     assert_eq!(refusal.error, "402::session_unknown");

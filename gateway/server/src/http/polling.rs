@@ -77,7 +77,11 @@ pub(super) async fn exchange(
             PollEnd::Messages => {}
             PollEnd::Superseded => superseded = true,
             PollEnd::Draining => set_advice(&mut replies, Advice::new(Reconnect::Retry, server.drain_interval())),
-            PollEnd::Ended(EndReason::Disconnected) => set_advice(&mut replies, Advice::new(Reconnect::None, 0)),
+            PollEnd::Ended(EndReason::Disconnected) => {
+                for reply in &mut replies {
+                    reply.advice.get_or_insert(Advice::new(Reconnect::None, 0)).reconnect = Reconnect::None;
+                }
+            }
             PollEnd::Ended(_) => {
                 replies = replies.into_iter().map(|reply| reply.refuse(unknown_session())).collect();
             }
@@ -142,6 +146,8 @@ fn connect(
     let Asked { advice, ack, alone } = asked;
     let connect = Connect { carrier: context.carrier, alone, crowded, advice, ack };
     match session.connect_poll(Instant::now(), &connect) {
+        // A disconnect further on in its envelope: the connect was good when it came.
+        Err(_) if !alone => (reply, None),
         Err(refusal) => (reply.refuse(refusal), None),
         Ok((outcome, held)) => {
             reply.advice = outcome.advice;

@@ -4,7 +4,8 @@ import java.util.Arrays;
 
 import org.cometd.bayeux.server.BayeuxServer;
 import org.cometd.server.BayeuxServerImpl;
-import org.cometd.server.JacksonJSONContextServer;
+import org.cometd.server.ext.AcknowledgedMessagesExtension;
+import org.cometd.server.ext.TimesyncExtension;
 import org.cometd.server.http.JSONHttpTransport;
 import org.cometd.server.http.JSONPHttpTransport;
 import org.cometd.server.http.jakarta.CometDServlet;
@@ -19,7 +20,7 @@ import org.eclipse.jetty.websocket.server.WebSocketUpgradeHandler;
 
 /**
  * CometD's server as it comes: every transport and the default security policy. Its options come through the
- * environment, `COMETD_OPTIONS="timeout=1000 maxSessionsPerBrowser=2"`; see the script `run` beside the pom.
+ * environment, `COMETD_OPTIONS="timeout=1000 ext=ack"`; see the script `run` beside the pom.
  */
 public class CometdPeer {
     public static void main(String[] args) throws Exception {
@@ -38,11 +39,18 @@ public class CometdPeer {
         BayeuxServerImpl bayeux = new BayeuxServerImpl();
         bayeux.setOption(Context.class.getName(), context.getContext());
         bayeux.setOption("ws.cometdURLMapping", "/cometd/*");
-        bayeux.setOption("jsonContext", JacksonJSONContextServer.class.getName());
         String options = System.getenv().getOrDefault("COMETD_OPTIONS", "");
         Arrays.stream(options.split("\\s+")).filter(option -> !option.isEmpty()).forEach(option -> {
             String[] pair = option.split("=", 2);
-            bayeux.setOption(pair[0], pair[1]);
+            if (pair[0].equals("ext")) {
+                switch (pair[1]) {
+                    case "ack" -> bayeux.addExtension(new AcknowledgedMessagesExtension());
+                    case "timesync" -> bayeux.addExtension(new TimesyncExtension());
+                    default -> throw new IllegalArgumentException("no such extension: " + pair[1]);
+                }
+            } else {
+                bayeux.setOption(pair[0], pair[1]);
+            }
         });
         bayeux.addTransport(new JettyWebSocketTransport(bayeux));
         bayeux.addTransport(new JSONHttpTransport(bayeux));
