@@ -3,6 +3,7 @@
 
 use crate::config::{Plan, Settings};
 use crate::link::Link;
+use crate::parked;
 use crate::publish::{Answer, Line};
 use crate::subscribe::{Parcel, QOS0_ROOM, Subscriber, Table};
 use connector::{
@@ -41,7 +42,7 @@ impl ConnectorFactory for MqttFactory {
             .map_err(|_| ConnectError("the MQTT connector must be started inside a tokio runtime".into()))?;
         let shared = Arc::new(Shared {
             line: Line::new(plan.max_in_flight, plan.max_in_flight_bytes),
-            table: Mutex::new(Table::new(0)),
+            table: Mutex::new(Table::new(0, parked::TIMES * usize::from(plan.receive_maximum))),
             work: Arc::default(),
             health: HealthCell::default(),
             broker: Mutex::default(),
@@ -228,10 +229,13 @@ async fn forward(
     mut parcels: mpsc::Receiver<Parcel>,
     sink: mpsc::Sender<Inbound>,
     stop: CancellationToken,
-    _guard: Guard,
+    guard: Guard,
 ) {
     let moving = async {
         while let Some(Parcel { inbound, ticket }) = parcels.recv().await {
+            if parcels.len() + 1 >= parcels.max_capacity() {
+                guard.shared.work.notify_one(); // the queue was full, and messages may be parked
+            }
             if sink.send(inbound).await.is_err() {
                 break;
             }

@@ -1,11 +1,12 @@
 //! Connector: MQTT 5.
 //!
-//! One connection, one task (`link`, and `live` for each connection) that alone drives the client library's event loop. Around it three plain
+//! One connection, one task (`link`, and `live` for each connection) that alone drives the client library's event loop. Around it four plain
 //! structures without I/O say what to do next:
 //!
 //! - `publish`: the bounded line of records to be published. A record leaves it when the broker has acknowledged it,
 //!   when it is withdrawn at its deadline, or when that deadline passes.
 //! - `subscribe`: which filters are wanted and by whom, and who gets an incoming message.
+//! - `parked`: messages for readers whose queue is full.
 //! - `inflow`: which incoming messages are still to be acknowledged, and which one is a resend of one already seen.
 //!
 //! Every connection gets a fresh event loop. What was sent and not acknowledged goes back to the head of the line and is
@@ -21,6 +22,7 @@ mod connector;
 mod inflow;
 mod link;
 mod live;
+mod parked;
 mod publish;
 mod reason;
 mod subscribe;

@@ -7,9 +7,10 @@
 
 use crate::inflow::Arrival;
 use crate::link::{AHEAD, Limits, Link};
+use crate::parked::STILL;
 use crate::publish::Entry;
 use crate::reason;
-use crate::subscribe::{Ask, Stuck};
+use crate::subscribe::Ask;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, PubAck, Publish, SubAck, SubscribeProperties};
@@ -64,8 +65,9 @@ pub(crate) struct Live<'a> {
     moved: Instant,
     retry_refused: Option<Instant>,
     leaving: bool,
-    /// What readers must take before more is read.
-    stuck: Vec<Stuck>,
+    /// What is reported of a reader that takes no messages, or when to.
+    complaint: Option<String>,
+    complain: Option<Instant>,
 }
 
 impl<'a> Live<'a> {
@@ -95,7 +97,8 @@ impl<'a> Live<'a> {
             moved: now,
             retry_refused: None,
             leaving: false,
-            stuck: Vec::new(),
+            complaint: None,
+            complain: None,
         }
     }
 
@@ -114,10 +117,21 @@ impl<'a> Live<'a> {
 
     async fn turns(&mut self) -> Over {
         loop {
-            if let Some(over) = self.check(Instant::now()) {
+            let now = Instant::now();
+            let full = self.unpark(now);
+            if let Some(over) = self.check(now) {
                 return over;
             }
-            self.unstick().await;
+            if full {
+                // The broker is not read meanwhile: TCP tells it to wait, and if it loses patience, what was not
+                // acknowledged comes again by a new connection.
+                let alarm = tokio::time::sleep_until(self.alarm().into());
+                tokio::select! {
+                    () = self.link.shared.work.notified() => {}
+                    () = alarm => {}
+                }
+                continue;
+            }
             self.fill();
             // Whether the broker answers is judged here and not by the event loop, which would take any ping of its own
             // that meets one of ours for a dead connection.
@@ -147,26 +161,34 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Waits for readers whose queue is full. The broker is not read meanwhile: TCP tells it to wait, and if it loses
-    /// patience, what was not acknowledged comes again by a new connection.
-    async fn unstick(&mut self) {
-        if self.stuck.is_empty() {
-            return;
+    /// Gives readers whose queue was full what they have room for now. True: no more may be read before they take some.
+    fn unpark(&mut self, now: Instant) -> bool {
+        let (full, since, complaint) = {
+            let parked = &mut self.link.shared.table.lock().parked;
+            parked.retry(now);
+            (parked.is_full(), parked.since(), parked.complaint(now))
+        };
+        self.complain = since.map(|since| since + STILL).filter(|at| *at > now);
+        if complaint != self.complaint {
+            self.complaint = complaint;
+            self.tell_health();
         }
-        let mut closing = self.link.shared.closing.subscribe();
-        for (reader, parcel) in self.stuck.drain(..) {
-            let closed = async {
-                let by = closing.wait_for(Option::is_some).await.ok().and_then(|by| *by);
-                tokio::time::sleep_until(by.unwrap_or_else(Instant::now).into()).await;
-            };
-            tokio::select! {
-                place = reader.reserve() => if let Ok(place) = place { place.send(parcel) }, // else the reader has left
-                () = closed => {}
-            }
+        if full {
+            // The broker's silence is our own.
+            self.heard = now;
+            self.moved = now;
+            self.pinged = None;
         }
-        // Its silence meanwhile was our own.
-        self.heard = Instant::now();
-        self.moved = self.heard;
+        full
+    }
+
+    /// Connected, but does all work?
+    fn tell_health(&self) {
+        let refused = self.link.shared.table.lock().refused();
+        match refused.or_else(|| self.complaint.clone()) {
+            Some(why) => self.link.shared.health.degraded(why),
+            None => self.link.shared.health.up(),
+        }
     }
 
     /// When to look at the clock again.
@@ -176,7 +198,7 @@ impl<'a> Live<'a> {
             None => self.heard + QUIET,
         };
         let closing = *self.link.shared.closing.borrow();
-        [self.retry_refused, closing].into_iter().flatten().fold(answer, Instant::min)
+        [self.retry_refused, self.complain, closing].into_iter().flatten().fold(answer, Instant::min)
     }
 
     /// When to give up a write that does not end.
@@ -200,11 +222,14 @@ impl<'a> Live<'a> {
         }
         if self.retry_refused.is_some_and(|at| at <= now) {
             self.retry_refused = None;
-            let mut table = self.link.shared.table.lock();
-            if table.refused().is_some() {
+            let refused = {
+                let mut table = self.link.shared.table.lock();
+                let refused = table.refused().is_some();
                 table.retry_refused();
-            } else {
-                self.link.shared.health.up(); // those who wanted it have left
+                refused
+            };
+            if !refused {
+                self.tell_health(); // those who wanted it have left
             }
         }
         None
@@ -349,8 +374,7 @@ impl<'a> Live<'a> {
                 Arrival::New(ticket) => Some(ticket),
             },
         };
-        let stuck = self.link.shared.table.lock().dispatch(publish, ticket);
-        self.stuck.extend(stuck);
+        self.link.shared.table.lock().dispatch(publish, ticket);
     }
 
     fn acknowledged(&mut self, ack: &PubAck) {
@@ -365,15 +389,15 @@ impl<'a> Live<'a> {
         self.ids.free(ack.pkid);
         let Some(Ask::Subscribe { native, making, .. }) = self.asks.remove(&ack.pkid) else { return };
         let Some(code) = ack.return_codes.first() else { return };
-        let mut table = self.link.shared.table.lock();
-        table.answered(&native, making, *code);
-        match table.refused() {
-            Some(why) => {
-                self.link.shared.health.degraded(why);
-                self.retry_refused.get_or_insert(self.moved + RETRY_REFUSED);
-            }
-            None => self.link.shared.health.up(),
+        let refused = {
+            let mut table = self.link.shared.table.lock();
+            table.answered(&native, making, *code);
+            table.refused().is_some()
+        };
+        if refused {
+            self.retry_refused.get_or_insert(self.moved + RETRY_REFUSED);
         }
+        self.tell_health();
     }
 
     /// The connection is over: what was not acknowledged goes back to the head of the line.

@@ -6,6 +6,7 @@
 //! identifier, the retained messages that it brings go to those who came with it, not again to all.
 
 use crate::inflow::Ticket;
+use crate::parked::Parked;
 use crate::reason;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -101,13 +102,16 @@ pub(crate) struct Table {
     /// The broker has no subscription identifiers.
     by_topic: bool,
     closed: bool,
+    /// What waits for readers whose queue is full.
+    pub(crate) parked: Parked,
     /// Messages that had to be dropped.
     pub(crate) dropped: u64,
 }
 
 impl Table {
-    /// `last_id`: as if identifiers up to it had been given out.
-    pub(crate) fn new(last_id: u32) -> Table {
+    /// `last_id`: as if identifiers up to it had been given out. `backlog`: messages that may wait for one reader whose
+    /// queue is full.
+    pub(crate) fn new(last_id: u32, backlog: usize) -> Table {
         Table {
             filters: HashMap::new(),
             routes: HashMap::new(),
@@ -118,6 +122,7 @@ impl Table {
             keys: 0,
             by_topic: false,
             closed: false,
+            parked: Parked::new(backlog),
             dropped: 0,
         }
     }
@@ -370,20 +375,20 @@ impl Table {
     /// Ends all subscriptions.
     pub(crate) fn close(&mut self) {
         self.closed = true;
+        self.parked.clear();
         for member in self.filters.drain().flat_map(|(_, shared)| shared.members) {
             member.stop.cancel();
         }
     }
 
-    /// Hands a message to all who are to get it; each holds the ticket until its reader has taken the message. Those
-    /// whose queue is full are returned: nothing further may be read for them before they have got it.
-    pub(crate) fn dispatch(&mut self, publish: &Publish, ticket: Option<Arc<Ticket>>) -> Vec<Stuck> {
+    /// Hands a message to all who are to get it; each holds the ticket until its reader has taken the message.
+    pub(crate) fn dispatch(&mut self, publish: &Publish, ticket: Option<Arc<Ticket>>) {
         let Ok(topic) = ByteString::try_from(publish.topic.clone()) else {
             self.dropped += 1;
             tracing::warn!(topic = ?publish.topic, "dropped a message whose topic is not UTF-8");
-            return Vec::new();
+            return;
         };
-        let mut delivery = Delivery { inbound: inbound(publish, topic), ticket, dropped: 0, stuck: Vec::new() };
+        let mut delivery = Delivery { inbound: inbound(publish, topic), ticket, dropped: 0, parked: &mut self.parked };
         if self.by_topic {
             for shared in self.filters.values_mut() {
                 for member in &mut shared.members {
@@ -403,22 +408,17 @@ impl Table {
             }
         }
         self.dropped += delivery.dropped;
-        delivery.stuck
     }
 }
 
-/// A message at QoS 1 for a reader whose queue is full: the broker sent more than the receive maximum allows (Mosquitto
-/// 2.0 does when many publish at once). It is waited for, never dropped.
-pub(crate) type Stuck = (mpsc::Sender<Parcel>, Parcel);
-
-struct Delivery {
+struct Delivery<'a> {
     inbound: Inbound,
     ticket: Option<Arc<Ticket>>,
     dropped: u64,
-    stuck: Vec<Stuck>,
+    parked: &'a mut Parked,
 }
 
-impl Delivery {
+impl Delivery<'_> {
     /// Hands it to one whose filter it fits: the broker's filter may be a little wider. `unsure`: it may have had it before.
     fn offer(&mut self, member: &mut Member, unsure: bool) {
         if !member.filter.matches(&self.inbound.topic, &crate::SYNTAX) {
@@ -429,15 +429,16 @@ impl Delivery {
         // A message at QoS 1 mostly finds room: the broker should have no more under way than the queue has places for
         // them. One at QoS 0 must leave these places free.
         let places = member.to.max_capacity() - QOS0_ROOM;
-        let sent = if self.ticket.is_none() && member.to.capacity() <= places {
-            false
-        } else {
+        let waits = self.parked.holds(member.key);
+        let sent = self.ticket.is_some() || !waits && member.to.capacity() > places;
+        if sent {
             let parcel = Parcel { inbound, ticket: self.ticket.clone() };
-            if let Err(mpsc::error::TrySendError::Full(parcel)) = member.to.try_send(parcel) {
-                self.stuck.push((member.to.clone(), parcel));
+            if waits {
+                self.parked.add(member.key, &member.to, parcel);
+            } else if let Err(mpsc::error::TrySendError::Full(parcel)) = member.to.try_send(parcel) {
+                self.parked.add(member.key, &member.to, parcel);
             }
-            true
-        };
+        }
         if !sent {
             self.dropped += 1;
             if !member.dropping {

@@ -1,9 +1,15 @@
 use crate::SYNTAX;
+use crate::inflow::{Arrival, Inflow};
+use crate::parked::STILL;
 use crate::subscribe::{Ask, Parcel, QOS0_ROOM, Subscriber, Table};
 use connector::{SubscribeError, TopicFilter};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
+
+/// Messages that may wait for one reader whose queue is full.
+const BACKLOG: usize = 8;
 
 struct Reader {
     key: u64,
@@ -55,7 +61,7 @@ fn message(topic: &str, payload: &str, ids: &[u32], retain: bool) -> Publish {
 }
 
 fn connected() -> Table {
-    let mut table = Table::new(268_435_454); // so that identifiers begin anew at once
+    let mut table = Table::new(268_435_454, BACKLOG); // so that identifiers begin anew at once
     table.connected(false, true);
     table
 }
@@ -182,7 +188,7 @@ fn a_refusal_ends_the_new_and_degrades_the_running() {
 
 #[test]
 fn without_subscription_identifiers_the_topic_decides() {
-    let mut table = Table::new(0);
+    let mut table = Table::new(0, BACKLOG);
     table.connected(false, false);
     let mut reader = join(&mut table, "a/#");
     assert_eq!(grant(&mut table)[0].1, 0);
@@ -211,4 +217,70 @@ fn messages_that_nothing_holds_back_are_dropped_and_counted_when_a_reader_stands
     }
     assert_eq!(table.dropped, 10);
     assert_eq!(reader.got().len(), QOS0_ROOM);
+}
+
+/// A message at QoS 1 comes.
+fn deliver(table: &mut Table, inflow: &mut Inflow, n: usize, id: u32) {
+    let mut publish = message("a/b", &n.to_string(), &[id], false);
+    publish.qos = QoS::AtLeastOnce;
+    publish.pkid = u16::try_from(n + 1).unwrap();
+    let Arrival::New(ticket) = inflow.arrived(&publish) else { panic!("{n} is new") };
+    table.dispatch(&publish, Some(ticket));
+}
+
+#[test]
+fn what_must_not_be_dropped_waits_in_order_for_a_reader_whose_queue_is_full_and_others_go_on() {
+    let mut table = connected();
+    let mut inflow = Inflow::new(10, Default::default());
+    let mut still = join(&mut table, "a/b");
+    let mut other = join(&mut table, "a/#");
+    let ids: Vec<u32> = grant(&mut table).into_iter().map(|(_, id, _)| id).collect();
+    let places = still.parcels.max_capacity();
+    for n in 0..places {
+        deliver(&mut table, &mut inflow, n, ids[0]);
+    }
+    assert_eq!(table.parked.since(), None);
+    for n in places..places + BACKLOG {
+        assert!(!table.parked.is_full());
+        deliver(&mut table, &mut inflow, n, ids[0]);
+    }
+    assert!(table.parked.is_full(), "more than the bound would be read");
+    deliver(&mut table, &mut inflow, 5_000, ids[1]);
+    assert_eq!(other.got(), [plain("5000")]);
+
+    let since = table.parked.since().unwrap();
+    assert_eq!(table.parked.complaint(since), None);
+    let complaint = table.parked.complaint(since + STILL).unwrap();
+    assert!(complaint.contains("a/b") && complaint.contains("nothing more is read"), "{complaint}");
+
+    // One place: one parked message comes in, and what comes now stays behind the others.
+    assert!(still.parcels.try_recv().is_ok());
+    deliver(&mut table, &mut inflow, places + BACKLOG, ids[0]);
+    table.dispatch(&message("a/b", "at QoS 0", &ids[..1], false), None);
+    assert_eq!(table.dropped, 1, "it would overtake");
+    table.parked.retry(since + STILL);
+    assert_eq!(table.parked.complaint(since + STILL), None, "it has taken one");
+    let mut got = still.got();
+    table.parked.retry(Instant::now());
+    got.extend(still.got());
+    let expected: Vec<_> = (1..=places + BACKLOG).map(|n| plain(&n.to_string())).collect();
+    assert_eq!(got, expected);
+    assert_eq!(table.parked.since(), None);
+}
+
+#[test]
+fn what_waits_for_a_reader_that_leaves_is_let_go() {
+    let mut table = connected();
+    let mut inflow = Inflow::new(10, Default::default());
+    let still = join(&mut table, "a/b");
+    let id = grant(&mut table)[0].1;
+    for n in 0..still.parcels.max_capacity() + BACKLOG {
+        deliver(&mut table, &mut inflow, n, id);
+    }
+    assert!(table.parked.is_full());
+    table.remove(still.key);
+    drop(still);
+    table.parked.retry(Instant::now());
+    assert!(!table.parked.is_full() && table.parked.since().is_none());
+    assert!(inflow.next().is_some(), "it can be acknowledged");
 }
