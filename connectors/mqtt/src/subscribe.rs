@@ -61,8 +61,35 @@ struct Member {
     retained: u64,
     /// These may repeat some that it got before.
     again: bool,
-    /// Messages at QoS 0 are being dropped: already logged.
-    dropping: bool,
+    burst: Burst,
+}
+
+/// Messages at QoS 0 dropped because one reader is too slow. They are logged when it begins and when the reader has caught
+/// up, not at each turn between the two.
+#[derive(Default)]
+pub(crate) struct Burst {
+    dropped: u64,
+}
+
+impl Burst {
+    /// True: this is the first.
+    pub(crate) fn begins(&mut self) -> bool {
+        self.dropped += 1;
+        self.dropped == 1
+    }
+
+    /// With `room` of all places for messages at QoS 0 free: how many were dropped, if this ends a burst.
+    pub(crate) fn ends(&mut self, room: usize) -> Option<u64> {
+        (self.dropped > 0 && room >= QOS0_ROOM / 2).then(|| std::mem::take(&mut self.dropped))
+    }
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        if self.dropped > 0 {
+            tracing::warn!(dropped = self.dropped, "a reader that was too slow has left");
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,7 +177,7 @@ impl Table {
                 from: shared.making,
                 retained: shared.making,
                 again: false,
-                dropping: false,
+                burst: Burst::default(),
             });
         }
         Ok(key)
@@ -441,11 +468,12 @@ impl Delivery<'_> {
         }
         if !sent {
             self.dropped += 1;
-            if !member.dropping {
+            if member.burst.begins() {
                 tracing::warn!(topic = %self.inbound.topic, "a reader is too slow: messages are dropped");
             }
+        } else if let Some(dropped) = member.burst.ends(member.to.capacity().saturating_sub(places)) {
+            tracing::warn!(topic = %self.inbound.topic, dropped, "a reader that was too slow has caught up");
         }
-        member.dropping = !sent;
     }
 }
 

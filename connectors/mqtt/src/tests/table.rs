@@ -1,7 +1,7 @@
 use crate::SYNTAX;
 use crate::inflow::{Arrival, Inflow};
 use crate::parked::STILL;
-use crate::subscribe::{Ask, Parcel, QOS0_ROOM, Subscriber, Table};
+use crate::subscribe::{Ask, Burst, Parcel, QOS0_ROOM, Subscriber, Table};
 use connector::{SubscribeError, TopicFilter};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode};
@@ -283,4 +283,18 @@ fn what_waits_for_a_reader_that_leaves_is_let_go() {
     table.parked.retry(Instant::now());
     assert!(!table.parked.is_full() && table.parked.since().is_none());
     assert!(inflow.next().is_some(), "it can be acknowledged");
+}
+
+#[test]
+fn a_reader_just_fast_enough_to_stay_nearly_full_is_reported_once_and_the_count_at_the_end() {
+    let mut burst = Burst::default();
+    assert_eq!(burst.ends(QOS0_ROOM), None, "nothing was dropped");
+    assert!(burst.begins());
+    for _ in 0..100 {
+        assert_eq!(burst.ends(1), None); // one place, taken at once
+        assert!(!burst.begins());
+    }
+    assert_eq!(burst.ends(QOS0_ROOM / 2), Some(101));
+    assert!(burst.begins(), "the next one is new");
+    assert_eq!(burst.ends(QOS0_ROOM), Some(1));
 }
