@@ -3,6 +3,7 @@
 use crate::part::Check;
 use crate::reading::Reading;
 use crate::resolve::{Bounds, Key};
+use crate::trouble::Trouble;
 use bytestring::ByteString;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) struct Inbox {
 
 pub(crate) enum Command {
     Attach(Arc<Reading>, Vec<Spot>),
-    Revive(u64, Bounds),
+    Revive(u64, Bounds, Option<Trouble>),
     Suspect(ByteString),
 }
 
@@ -53,9 +54,9 @@ impl Desk {
     pub(crate) fn suspect(&self, topic: ByteString) {
         self.tell(|inbox| inbox.commands.push(Command::Suspect(topic)));
     }
-    /// A partition that was given up holds this now.
-    pub(crate) fn revive(&self, slot: u64, bounds: Bounds) {
-        self.tell(|inbox| inbox.commands.push(Command::Revive(slot, bounds)));
+    /// A partition that was given up holds this now. What did not work with it may still not.
+    pub(crate) fn revive(&self, slot: u64, bounds: Bounds, trouble: Option<Trouble>) {
+        self.tell(|inbox| inbox.commands.push(Command::Revive(slot, bounds, trouble)));
     }
     /// A partition's queue has something.
     pub(crate) fn nonempty(&self, slot: u64) {

@@ -13,8 +13,8 @@
 //!   is shorter or its record at our offset is another. A start by time (also a live one while the broker is absent) goes by the
 //!   records' own timestamps.
 //!
-//! Files: `config` and `properties` (settings), `kafka` (the whole), `link` and `catalog` (is the cluster there, what
-//! has it), `publish`, `tally`, `create` and `outcome`, `subscribe`, `resolve`, `reading`, `desk`, `reader` and `part`, `topic`, `position`.
+//! Files: `config` and `properties` (settings), `kafka` (the whole), `link`, `catalog` and `trouble` (is the cluster there,
+//! what has it, what does not work), `publish`, `tally`, `create` and `outcome`, `subscribe`, `resolve`, `reading`, `desk`, `reader` and `part`, `topic`, `position`.
 
 mod catalog;
 mod config;
@@ -33,6 +33,7 @@ mod resolve;
 mod subscribe;
 mod tally;
 mod topic;
+mod trouble;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 use crate::catalog::Catalog;
 use crate::publish::Line;
+use crate::trouble::Troubles;
 use connector::{Context, Health, HealthCell};
 use parking_lot::{Condvar, Mutex};
 use rdkafka::client::ClientContext;
@@ -12,7 +13,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -27,6 +27,9 @@ const SHORT_ANSWER: Duration = Duration::from_secs(1);
 const FULL_ANSWER: Duration = Duration::from_secs(3);
 /// The least time between two questions for all topics, so that publishes to missing topics cannot flood the cluster.
 const FULL_APART: Duration = Duration::from_millis(100);
+
+/// How long a failed connection may be the cause of what does not work.
+const RECENT: Duration = Duration::from_secs(30);
 
 /// A producer that worked for so long counts as having worked.
 const LASTED: Duration = Duration::from_secs(60);
@@ -53,8 +56,12 @@ struct State {
     closings: u64,
     /// The most telling error since the last answer.
     complaint: Option<(u8, String)>,
-    /// What does not work although the cluster answers, by topic.
-    troubles: BTreeMap<String, String>,
+    /// Since when it answers.
+    up_since: Option<Instant>,
+    /// The last connection that failed, and when.
+    failure: Option<(Instant, String)>,
+    /// What does not work although the cluster answers.
+    troubles: Troubles,
     refresh: Option<Instant>,
     /// The producer failed for good, and when a new one is to be made.
     rebuild: Option<Instant>,
@@ -119,21 +126,36 @@ impl Link {
         }
     }
 
-    /// Says what does not work with a topic, or that it works again.
-    pub(crate) fn trouble(&self, topic: &str, trouble: Option<String>) {
+    /// Something does not work. Returns its number for [`Link::trouble_ends`].
+    pub(crate) fn trouble_begins(&self, text: &str) -> u64 {
         let mut state = self.state.lock();
-        let changed = match trouble {
-            Some(text) if state.troubles.get(topic) != Some(&text) => {
-                tracing::warn!(connector = %self.name, topic, "{text}");
-                state.troubles.insert(topic.to_owned(), text);
-                true
-            }
-            Some(_) => false,
-            None => state.troubles.remove(topic).is_some(),
-        };
-        if changed && state.up {
-            self.say_up(&state);
+        let (id, new) = state.troubles.add(text);
+        if new {
+            tracing::warn!(connector = %self.name, "{text}");
         }
+        self.say_troubles(&state);
+        id
+    }
+
+    pub(crate) fn trouble_ends(&self, id: u64) {
+        let mut state = self.state.lock();
+        state.troubles.remove(id);
+        self.say_troubles(&state);
+    }
+
+    /// For how long the cluster has answered; `None`: it does not.
+    pub(crate) fn up_for(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        state.up_since.filter(|_| state.up).map(|since| since.elapsed())
+    }
+
+    /// What may be the cause when some broker cannot be used although the cluster answers.
+    pub(crate) fn likely_cause(&self) -> String {
+        let state = self.state.lock();
+        let failure =
+            state.failure.as_ref().filter(|(at, _)| at.elapsed() < RECENT).map(|(_, text)| format!(" ({text})"));
+        let failure = failure.unwrap_or_default();
+        format!("the addresses that the brokers tell (advertised.listeners) must be reachable from here{failure}")
     }
 
     /// The producer will never work again: a new one is made, at once the first time, and after longer and longer breaks
@@ -166,9 +188,15 @@ impl Link {
         self.wake.notify_all();
     }
 
+    fn say_troubles(&self, state: &State) {
+        if state.up && state.rebuild.is_none() {
+            self.say_up(state);
+        }
+    }
+
     fn say_up(&self, state: &State) {
-        match state.troubles.values().next() {
-            Some(trouble) => self.health.degraded(trouble.clone()),
+        match state.troubles.first() {
+            Some(trouble) => self.health.degraded(trouble),
             None => self.health.up(),
         }
     }
@@ -204,6 +232,7 @@ impl Link {
         // How long it took and how often it was the same would make every attempt a change of the health.
         let reason = reason.split(" (after ").next().unwrap_or(reason);
         let mut state = self.state.lock();
+        state.failure = Some((Instant::now(), reason.to_owned()));
         if state.complaint.as_ref().is_none_or(|(known, _)| weight >= *known) {
             let mut text = format!("Kafka cannot be reached: {reason}");
             if reason.contains("Disconnected") && !state.was_up {
@@ -222,7 +251,7 @@ impl Link {
             return;
         }
         if !state.up {
-            (state.up, state.was_up) = (true, true);
+            (state.up, state.was_up, state.up_since) = (true, true, Some(Instant::now()));
             tracing::info!(connector = %self.name, "Kafka answers");
         }
         if state.rebuild.is_some() {
@@ -326,6 +355,7 @@ pub(crate) fn run(link: &Link, line: &Arc<Line>, discover_every: Duration) {
         }
         line.pump();
         line.sweep();
+        line.watch();
     }
 }
 

@@ -6,6 +6,7 @@ use crate::position;
 use crate::reader::code_of;
 use crate::reading::Reading;
 use crate::resolve::{Bounds, Key};
+use crate::trouble::Trouble;
 use bytes::Bytes;
 use connector::{Headers, Inbound, SubscribeError};
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -13,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 
 /// A record that must be the one it was, or else the topic was made anew.
@@ -50,8 +51,12 @@ pub(crate) struct Part {
     pub(crate) cursors: Vec<Cursor>,
     /// Offset and time of the last record that all who wanted it have got.
     pub(crate) last: Option<(i64, i64)>,
-    /// How often it failed since the last record.
+    /// How often it failed since it was last read further.
     pub(crate) failures: u32,
+    /// What does not work, until a record or the end has come.
+    pub(crate) trouble: Option<Trouble>,
+    /// Since when it is read without anything having come, not even that there is nothing.
+    waits: Option<Instant>,
     /// Tells a task that looks at this partition whether it is still wanted.
     pub(crate) alive: Arc<()>,
     queue: Option<PartitionQueue<Listening>>,
@@ -64,7 +69,19 @@ pub(crate) struct Part {
 impl Part {
     pub(crate) fn new(key: Key, check: Option<Check>) -> Self {
         let (cursors, alive) = (Vec::new(), Arc::new(()));
-        Part { key, cursors, last: None, failures: 0, alive, queue: None, next: 0, held: None, check }
+        Part {
+            key,
+            cursors,
+            last: None,
+            failures: 0,
+            trouble: None,
+            waits: None,
+            alive,
+            queue: None,
+            next: 0,
+            held: None,
+            check,
+        }
     }
 
     pub(crate) fn add(&mut self, reading: &Arc<Reading>, next: i64) {
@@ -78,12 +95,23 @@ impl Part {
 
     pub(crate) fn begin(&mut self, queue: PartitionQueue<Listening>, from: i64) {
         (self.queue, self.next, self.held) = (Some(queue), from, None);
+        self.waits = Some(Instant::now());
     }
 
     /// Whether it was being read.
     pub(crate) fn end(&mut self) -> bool {
-        self.held = None;
+        (self.held, self.waits) = (None, None);
         self.queue.take().is_some()
+    }
+
+    /// For how long it has been read without anything having come.
+    pub(crate) fn waited(&self) -> Option<Duration> {
+        self.waits.map(|since| since.elapsed())
+    }
+
+    /// It works.
+    fn progressed(&mut self) {
+        (self.failures, self.trouble) = (0, None);
     }
 
     /// Everything of it is new to everyone.
@@ -110,11 +138,18 @@ impl Part {
             Some(Ok(message)) => (message.offset(), inbound(&message, &self.key, single)),
             Some(Err(KafkaError::PartitionEOF(_))) => {
                 // The record to be compared is not kept any more (compaction), and nothing came after it.
+                self.waits = None;
+                self.progressed();
                 self.checked();
                 return Progress::Passed;
             }
             Some(Err(error)) => return Progress::Failed(code_of(&error)),
         };
+        self.waits = None;
+        // The last one read once more tells nothing of what comes after it.
+        if self.last.is_none_or(|(last, _)| offset > last) {
+            self.progressed();
+        }
         if let Some(check) = self.check
             && offset >= check.offset
         {
@@ -161,7 +196,6 @@ impl Part {
         }
         self.next = offset + 1;
         self.last = Some((offset, record.timestamp.unwrap_or(0)));
-        self.failures = 0;
         if ended { Progress::Ended } else { Progress::Passed }
     }
 

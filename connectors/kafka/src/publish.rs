@@ -10,7 +10,8 @@
 
 use crate::create::Creator;
 use crate::link::{self, Link};
-use crate::tally::{Seat, Tally, Ticket};
+use crate::tally::{Moment, Moments, Seat, Tally, Ticket};
+use crate::trouble::Trouble;
 use crate::{outcome, position, topic};
 use bytestring::ByteString;
 use connector::{BoxFuture, Outbound, Position, PublishError};
@@ -34,6 +35,9 @@ const MISSES: u32 = 2;
 /// The same for a topic that we have just made.
 const MISSES_OF_OURS: u32 = 25;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a record may be unconfirmed, while the cluster answers, before the health tells.
+const UNCONFIRMED: Duration = Duration::from_secs(5);
 
 /// How long the first connection to a leader may take after the cluster has answered again.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -68,6 +72,8 @@ pub(crate) struct Line {
 struct State {
     producer: Arc<Producer>,
     lanes: HashMap<ByteString, Lane>,
+    moments: Moments,
+    unconfirmed: Option<Trouble>,
     closed: bool,
 }
 
@@ -97,6 +103,8 @@ struct Waiting {
 /// A publisher that waits for its answer.
 pub(crate) struct Pending {
     answer: oneshot::Sender<Answer>,
+    /// When it was handed over.
+    handed: Option<Moment>,
     _seat: Seat,
 }
 
@@ -152,7 +160,8 @@ impl Line {
         max_bytes: usize,
     ) -> KafkaResult<Arc<Self>> {
         let producer = Producer::new(&link, &config)?;
-        let state = State { producer, lanes: HashMap::new(), closed: false };
+        let state =
+            State { producer, lanes: HashMap::new(), moments: Moments::new(), unconfirmed: None, closed: false };
         Ok(Arc::new(Line {
             link,
             config,
@@ -197,7 +206,7 @@ impl Line {
         };
         let (sender, answer) = oneshot::channel();
         let (deadline, ticket) = (record.deadline, Arc::<Ticket>::default());
-        let pending = Box::new(Pending { answer: sender, _seat: seat });
+        let pending = Box::new(Pending { answer: sender, handed: None, _seat: seat });
         let waiting = Waiting { record, since: Instant::now(), ticket: ticket.clone(), pending };
 
         let mut state = self.state.lock();
@@ -209,7 +218,7 @@ impl Line {
         if let Some(lane) = state.lanes.get_mut(name) {
             lane.queue.push_back(waiting);
         } else if open && self.link.topics().partitions(name).is_some() {
-            hand_over(&self.link, &state.producer, waiting);
+            hand_over(&self.link, &state.producer, state.moments.now(), waiting);
         } else {
             let name = name.clone();
             let lane = Lane { queue: [waiting].into(), since: Instant::now(), misses: 0, making: Making::No };
@@ -247,12 +256,12 @@ impl Line {
     fn pump_some(self: &Arc<Self>) -> bool {
         let catalog = self.link.topics();
         let mut state = self.state.lock();
-        let State { producer, lanes, .. } = &mut *state;
+        let State { producer, lanes, moments, .. } = &mut *state;
         let ready = lanes.keys().find(|name| catalog.partitions(name).is_some()).cloned();
         if let Some(lane) = ready.as_ref().and_then(|name| lanes.get_mut(name)) {
             for _ in 0..AT_ONCE {
                 let Some(waiting) = lane.queue.pop_front() else { break };
-                hand_over(&self.link, producer, waiting);
+                hand_over(&self.link, producer, moments.now(), waiting);
             }
             if lane.queue.is_empty() {
                 lanes.retain(|name, _| Some(name) != ready.as_ref());
@@ -320,6 +329,21 @@ impl Line {
         }
     }
 
+    /// The cluster may answer by one address while the partitions' leaders cannot be reached by theirs: that shows in
+    /// records that nobody confirms.
+    pub(crate) fn watch(&self) {
+        let mut state = self.state.lock();
+        let oldest = state.moments.oldest();
+        let waited = oldest.zip(self.link.up_for()).map(|(since, up_for)| since.elapsed().min(up_for));
+        if waited.is_none_or(|waited| waited < UNCONFIRMED) {
+            state.unconfirmed = None;
+        } else if state.unconfirmed.is_none() {
+            let cause = self.link.likely_cause();
+            let text = format!("Kafka answers, but has not confirmed records for more than 5 s: {cause}");
+            state.unconfirmed = Some(Trouble::new(&self.link, text));
+        }
+    }
+
     /// Puts a new producer in the place of one that failed for good. What the old one still holds is answered as
     /// "may be stored".
     pub(crate) fn rebuild(&self) {
@@ -355,8 +379,8 @@ fn refuse(lanes: &mut HashMap<ByteString, Lane>, name: &ByteString, error: &Publ
     }
 }
 
-fn hand_over(link: &Link, producer: &Producer, waiting: Waiting) {
-    let Waiting { record, since, ticket, pending } = waiting;
+fn hand_over(link: &Link, producer: &Producer, moment: Moment, waiting: Waiting) {
+    let Waiting { record, since, ticket, mut pending } = waiting;
     // After an outage the connection to the partition's leader may take a moment more: what has not that long any more
     // is better refused, as surely not stored, than sent with an outcome that nobody will know in time.
     let now = Instant::now();
@@ -367,6 +391,7 @@ fn hand_over(link: &Link, producer: &Producer, waiting: Waiting) {
         }
         return;
     }
+    pending.handed = Some(moment);
     let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(&record.topic, pending);
     base.key = record.key.as_deref();
     base.payload = record.payload.as_deref();

@@ -15,6 +15,7 @@ use crate::link::{Link, Listening};
 use crate::part::{Part, Progress};
 use crate::reading::Reading;
 use crate::resolve::{Bounds, Key, Resolver};
+use crate::trouble::Trouble;
 use bytestring::ByteString;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -36,6 +37,10 @@ const IDLE: Duration = Duration::from_millis(250);
 const EVENTS: Duration = Duration::from_millis(1);
 /// How long a full subscription may hold up others on the same partition.
 const HOLD_UP: Duration = Duration::from_millis(100);
+/// How long nothing may come of a partition that is read from anew, not even that there is nothing, before the health tells.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often a partition fails without being read further before the health tells.
+const ROUNDS: u32 = 3;
 /// How long to wait before a partition that failed is looked at again: doubled each time.
 const FIRST_BREAK: Duration = Duration::from_millis(100);
 const LONGEST_BREAK: Duration = Duration::from_secs(5);
@@ -128,7 +133,7 @@ impl Reader {
             for command in inbox.commands {
                 match command {
                     Command::Attach(reading, spots) => self.attach(&reading, spots),
-                    Command::Revive(slot, bounds) => self.revive(slot, bounds),
+                    Command::Revive(slot, bounds, trouble) => self.revive(slot, bounds, trouble),
                     Command::Suspect(topic) => self.suspect(&topic),
                 }
             }
@@ -140,6 +145,7 @@ impl Reader {
                 // patience would end after one of them.
                 while self.consumer.poll(EVENTS).is_some() {}
                 self.served = Instant::now();
+                self.watch();
             }
             if inbox.room {
                 self.again.extend(self.held.iter().copied());
@@ -271,22 +277,42 @@ impl Reader {
         part.failures += 1;
         let alive = Arc::downgrade(&part.alive);
         tracing::debug!(connector = %self.env.link.name, topic = %key.0, partition = key.1, ?code, "looking at a Kafka partition anew");
-        if code == Code::TopicAuthorizationFailed {
-            self.env.link.trouble(&key.0, Some(not_allowed(&key.0)));
+        match code {
+            Code::TopicAuthorizationFailed => {
+                Trouble::tell(&mut part.trouble, &self.env.link, not_allowed(&key.0));
+            }
+            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => part.trouble = None,
+            _ if part.failures >= ROUNDS => {
+                let text = format!("partition {} of Kafka topic {} cannot be read further: {code}", key.1, key.0);
+                Trouble::tell(&mut part.trouble, &self.env.link, text);
+            }
+            _ => {}
         }
         let (env, desk) = (Arc::downgrade(&self.env), Arc::downgrade(&self.desk));
         self.env.runtime.spawn(look_again(env, desk, alive, slot, key, time, pause));
     }
 
     /// Reads a partition again that had been given up.
-    fn revive(&mut self, slot: u64, bounds: Bounds) {
+    fn revive(&mut self, slot: u64, bounds: Bounds, trouble: Option<Trouble>) {
         let Some(part) = self.parts.get_mut(&slot) else { return };
         if part.reads_from().is_some() {
             return;
         }
-        self.env.link.trouble(&part.key.0, None);
+        // Only a record, or the end, shows that it can be read.
+        part.trouble = part.trouble.take().or(trouble);
         let from = part.resume(bounds, &self.env.link.name);
         self.assign(&[(slot, from)]);
+    }
+
+    /// A leader may be unreachable although the cluster answers.
+    fn watch(&mut self) {
+        let Some(up_for) = self.env.link.up_for() else { return };
+        let silent = |part: &Part| part.waited().is_some_and(|waited| waited.min(up_for) >= SILENCE);
+        for part in self.parts.values_mut().filter(|part| part.trouble.is_none() && silent(part)) {
+            let (topic, cause) = (&part.key.0, self.env.link.likely_cause());
+            let text = format!("nothing comes from a leader of Kafka topic {topic}: {cause}");
+            part.trouble = Some(Trouble::new(&self.env.link, text));
+        }
     }
 
     fn suspect(&mut self, topic: &ByteString) {
@@ -352,11 +378,13 @@ async fn look_again(
     time: Option<i64>,
     mut pause: Duration,
 ) {
+    let mut trouble = None;
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_BREAK);
         let (Some(env), true) = (env.upgrade(), alive.strong_count() > 0) else { return };
         if env.link.topics().partitions(&key.0).is_none_or(|count| count <= key.1) {
+            trouble = None;
             env.link.refresh();
             let mut catalogs = env.link.catalog();
             drop(env);
@@ -368,11 +396,11 @@ async fn look_again(
         match env.resolver.bounds(&key, time).await {
             Ok(bounds) => {
                 if let Some(desk) = desk.upgrade() {
-                    desk.revive(slot, bounds);
+                    desk.revive(slot, bounds, trouble);
                 }
                 return;
             }
-            Err(Code::TopicAuthorizationFailed) => env.link.trouble(&key.0, Some(not_allowed(&key.0))),
+            Err(Code::TopicAuthorizationFailed) => Trouble::tell(&mut trouble, &env.link, not_allowed(&key.0)),
             Err(code) => {
                 tracing::debug!(topic = %key.0, partition = key.1, ?code, "a Kafka partition is not there yet")
             }

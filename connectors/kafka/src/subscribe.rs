@@ -13,6 +13,7 @@ use crate::reader::{self, Env, not_allowed};
 use crate::reading::Reading;
 use crate::resolve::{Key, Offsets, Point};
 use crate::topic::SYNTAX;
+use crate::trouble::Trouble;
 use bytestring::ByteString;
 use connector::{Inbound, Start, SubscribeError, Subscription, TopicFilter};
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -27,6 +28,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const OWN_READERS: usize = 64;
 /// How long to wait before a question that failed is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// After how long the health tells that some partitions could not be begun with.
+const LASTING: Duration = Duration::from_secs(5);
 /// After how many rounds to begin with the partitions that answer, and leave the others for later.
 const ROUNDS: u32 = 3;
 
@@ -85,6 +88,7 @@ impl Subscriptions {
             suspected: HashSet::new(),
             pending: Vec::new(),
             asking: JoinSet::new(),
+            troubles: HashMap::new(),
         };
         self.env.runtime.spawn(follower.run());
         let guard: DropGuard = over.drop_guard();
@@ -125,6 +129,8 @@ struct Follower {
     pending: Vec<Key>,
     /// Questions for them.
     asking: JoinSet<Offsets>,
+    /// Topics that some of them belong to, when that lasts.
+    troubles: HashMap<ByteString, Option<Trouble>>,
 }
 
 impl Follower {
@@ -165,6 +171,7 @@ impl Follower {
             let catalog = catalogs.borrow_and_update().clone();
             self.keep_up(&catalog);
             self.ask_for_pending(&catalog);
+            self.tell_of_pending();
             loop {
                 tokio::select! {
                     changed = catalogs.changed() => break changed.map_err(|_| SubscribeError::Closed)?,
@@ -282,6 +289,7 @@ impl Follower {
                 if let Some((key, _)) = denied.filter(|_| exact) {
                     return Err(SubscribeError::Denied(not_allowed(&key.0)));
                 }
+                self.tell_of_denied(&failed);
                 keys.extend(failed.into_iter().map(|(key, _)| key));
             }
             if keys.is_empty() {
@@ -304,16 +312,8 @@ impl Follower {
         let (mut spots, mut failed) = (Vec::new(), Vec::new());
         for (key, offset) in offsets {
             match offset {
-                Ok(offset) => {
-                    self.env.link.trouble(&key.0, None);
-                    spots.push(spot(key, offset));
-                }
-                Err(code) => {
-                    if code == Code::TopicAuthorizationFailed {
-                        self.env.link.trouble(&key.0, Some(not_allowed(&key.0)));
-                    }
-                    failed.push((key, code));
-                }
+                Ok(offset) => spots.push(spot(key, offset)),
+                Err(code) => failed.push((key, code)),
             }
         }
         if let Some(home) = self.reading.home()
@@ -345,7 +345,38 @@ impl Follower {
 
     fn late(&mut self, offsets: Offsets) {
         let failed = self.begin(offsets);
+        self.tell_of_denied(&failed);
         self.pending.extend(failed.into_iter().map(|(key, _)| key));
+        self.tell_of_pending();
+    }
+
+    fn tell_of_denied(&mut self, failed: &[(Key, Code)]) {
+        for (key, _) in failed.iter().filter(|(_, code)| *code == Code::TopicAuthorizationFailed) {
+            let slot = self.troubles.entry(key.0.clone()).or_default();
+            Trouble::tell(slot, &self.env.link, not_allowed(&key.0));
+        }
+    }
+
+    /// Says what lasts, and forgets what is over.
+    fn tell_of_pending(&mut self) {
+        let link = &self.env.link;
+        let catalog = link.topics();
+        let topics: HashSet<&ByteString> =
+            self.pending.iter().map(|(topic, _)| topic).filter(|topic| catalog.partitions(topic).is_some()).collect();
+        if self.asking.is_empty() {
+            self.troubles.retain(|topic, _| topics.contains(topic));
+        }
+        if self.call.at.elapsed() < LASTING {
+            return;
+        }
+        for topic in topics {
+            self.troubles.entry(topic.clone()).or_insert_with(|| {
+                let leaderless = self.pending.iter().any(|(t, p)| t == topic && catalog.leader(t, *p) == NO_LEADER);
+                let cause = if leaderless { "there is no leader".into() } else { link.likely_cause() };
+                let text = format!("some partitions of Kafka topic {topic} cannot be read yet: {cause}");
+                Some(Trouble::new(link, text))
+            });
+        }
     }
 
     /// Reads what is new, from its beginning.

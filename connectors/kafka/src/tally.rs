@@ -1,7 +1,9 @@
-//! The bound on records that wait for their confirmation, and who has the word on one.
+//! The bound on records that wait for their confirmation, since when they wait, and who has the word on one.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How much waits, and how much may.
@@ -52,6 +54,35 @@ impl Drop for Seat {
         if self.tally.records.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.tally.emptied.notify_waiters();
         }
+    }
+}
+
+/// Since when records have been with librdkafka, to half a second: each holds the [`Moment`] in which it was handed over.
+pub(crate) struct Moments {
+    now: Moment,
+    past: VecDeque<Weak<Instant>>,
+}
+
+pub(crate) type Moment = Arc<Instant>;
+const MOMENT: Duration = Duration::from_millis(500);
+
+impl Moments {
+    pub(crate) fn new() -> Self {
+        Moments { now: Arc::new(Instant::now()), past: VecDeque::new() }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.now.clone()
+    }
+
+    /// Begins a new moment when this one is over. Returns the oldest that some record still holds.
+    pub(crate) fn oldest(&mut self) -> Option<Instant> {
+        if self.now.elapsed() >= MOMENT {
+            let past = std::mem::replace(&mut self.now, Arc::new(Instant::now()));
+            self.past.push_back(Arc::downgrade(&past));
+        }
+        self.past.retain(|moment| moment.strong_count() > 0);
+        self.past.front().and_then(Weak::upgrade).map(|moment| *moment)
     }
 }
 
