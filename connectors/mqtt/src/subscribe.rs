@@ -416,14 +416,17 @@ impl Table {
             return;
         };
         let mut delivery = Delivery { inbound: inbound(publish, topic), ticket, dropped: 0, parked: &mut self.parked };
-        if self.by_topic {
+        let ids: &[usize] = publish.properties.as_ref().map_or(&[], |p| &p.subscription_identifiers);
+        // A broker that has identifiers should name one, yet a message without any is no less to be delivered.
+        if self.by_topic || ids.is_empty() {
             for shared in self.filters.values_mut() {
                 for member in &mut shared.members {
                     delivery.offer(member, publish.retain && (member.again || member.retained != shared.making));
                 }
             }
+            self.dropped += delivery.dropped;
+            return;
         }
-        let ids: &[usize] = publish.properties.as_ref().map_or(&[], |p| &p.subscription_identifiers);
         for id in ids.iter().filter_map(|id| u32::try_from(*id).ok()) {
             // One that is not known was for a filter that nobody wants any more.
             let Some((native, making)) = self.routes.get(&id) else { continue };

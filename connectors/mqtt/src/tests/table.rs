@@ -198,6 +198,18 @@ fn without_subscription_identifiers_the_topic_decides() {
 }
 
 #[test]
+fn a_message_without_an_identifier_goes_by_its_topic_though_the_broker_has_them() {
+    let mut table = connected();
+    let mut reader = join(&mut table, "a/#");
+    let mut other = join(&mut table, "b/#");
+    let id = grant(&mut table)[0].1;
+    table.dispatch(&message("a/b", "without", &[], false), None);
+    table.dispatch(&message("a/b", "with", &[id], false), None);
+    assert_eq!(reader.got(), [plain("without"), plain("with")]);
+    assert!(other.got().is_empty());
+}
+
+#[test]
 fn a_broker_that_refuses_identifiers_is_asked_without() {
     let mut table = connected();
     let mut reader = join(&mut table, "a/b");
