@@ -2,7 +2,7 @@
 //! [`Shared`].
 
 use crate::config::{Plan, Settings};
-use crate::link::Link;
+use crate::link::{self, Link};
 use crate::parked;
 use crate::publish::{Answer, Line};
 use crate::subscribe::{Parcel, QOS0_ROOM, Subscriber, Table};
@@ -40,19 +40,12 @@ impl ConnectorFactory for MqttFactory {
     fn connect(plan: &Plan, context: Context) -> Result<Arc<dyn Connector>, ConnectError> {
         let runtime = Handle::try_current()
             .map_err(|_| ConnectError("the MQTT connector must be started inside a tokio runtime".into()))?;
-        let shared = Arc::new(Shared {
-            line: Line::new(plan.max_in_flight, plan.max_in_flight_bytes),
-            table: Mutex::new(Table::new(0, parked::TIMES * usize::from(plan.receive_maximum))),
-            work: Arc::default(),
-            health: HealthCell::default(),
-            broker: Mutex::default(),
-            closing: watch::Sender::new(None),
-            places: QOS0_ROOM + 2 * usize::from(plan.receive_maximum),
-        });
+        let shared = Arc::new(Shared::new(plan.max_in_flight, plan.max_in_flight_bytes, plan.receive_maximum));
         let (ended, end) = watch::channel(false);
         let link = Link::new(plan, &context, Arc::clone(&shared));
+        let watched = Arc::clone(&shared);
         runtime.spawn(async move {
-            link.run().await;
+            link::supervise(&watched, || link.anew().run()).await;
             ended.send_replace(true);
         });
         Ok(Arc::new(MqttConnector { shared, runtime, end }))
@@ -87,7 +80,32 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn close_by(&self, when: Instant) {
+    pub(crate) fn new(max_in_flight: usize, max_in_flight_bytes: usize, receive_maximum: u16) -> Shared {
+        let receive_maximum = usize::from(receive_maximum);
+        Shared {
+            line: Line::new(max_in_flight, max_in_flight_bytes),
+            table: Mutex::new(Table::new(0, parked::TIMES * receive_maximum)),
+            work: Arc::default(),
+            health: HealthCell::default(),
+            broker: Mutex::default(),
+            closing: watch::Sender::new(None),
+            places: QOS0_ROOM + 2 * receive_maximum,
+        }
+    }
+
+    /// The connector is being closed, and without a connection there is no more to wait for.
+    pub(crate) async fn nothing_to_wait_for(&self) {
+        let mut closing = self.closing.subscribe();
+        let by = match closing.wait_for(Option::is_some).await {
+            Ok(by) => by.unwrap_or_else(Instant::now),
+            Err(_) => return,
+        };
+        if !self.line.is_empty() {
+            tokio::time::sleep_until(by.into()).await;
+        }
+    }
+
+    pub(crate) fn close_by(&self, when: Instant) {
         self.line.close();
         self.table.lock().shut();
         self.closing.send_if_modified(|closing| {

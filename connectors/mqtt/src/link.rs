@@ -37,6 +37,30 @@ pub(crate) struct Link {
     new_run: bool,
     address: String,
     client_id: String,
+    receive_maximum: u16,
+}
+
+/// Runs a link until it is closed; one that panics is said to be down and followed by a new one. Its session at the broker
+/// is ended by that, records that it had sent are of unknown outcome, and subscriptions are made again.
+pub(crate) async fn supervise<Run>(shared: &Shared, mut run: impl FnMut() -> Run)
+where
+    Run: Future<Output = ()> + Send + 'static,
+{
+    while let Err(end) = tokio::spawn(run()).await {
+        let Ok(panic) = end.try_into_panic() else { break }; // the runtime is going down
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!("a fault in the MQTT connector ended its connection: {text}");
+        shared.health.down(format!("a fault in the connector ended its connection, it begins anew: {text}"));
+        tokio::select! {
+            () = tokio::time::sleep(LAST_WAIT) => {}
+            () = shared.nothing_to_wait_for() => break,
+        }
+    }
+    shared.line.close();
+    shared.line.clear("the connector is closed");
+    shared.table.lock().close();
+    shared.health.down("the connector is closed");
 }
 
 impl Link {
@@ -49,6 +73,20 @@ impl Link {
             new_run: true,
             address: plan.address(),
             client_id,
+            receive_maximum: plan.receive_maximum,
+        }
+    }
+
+    /// One like it that has done nothing yet.
+    pub(crate) fn anew(&self) -> Link {
+        Link {
+            shared: Arc::clone(&self.shared),
+            inflow: Inflow::new(self.receive_maximum, Arc::clone(&self.shared.work)),
+            options: self.options.clone(),
+            new_run: true,
+            address: self.address.clone(),
+            client_id: self.client_id.clone(),
+            receive_maximum: self.receive_maximum,
         }
     }
 
@@ -69,20 +107,16 @@ impl Link {
             wait = (wait * 2).min(LAST_WAIT);
             tokio::select! {
                 () = tokio::time::sleep(jittered) => {}
-                () = self.nothing_to_wait_for() => break,
+                () = self.shared.nothing_to_wait_for() => break,
             }
         }
-        self.shared.line.close();
-        self.shared.line.clear("the connector is closed");
-        self.shared.table.lock().close();
-        self.shared.health.down("the connector is closed");
     }
 
     /// `Ok` when the connector was closed, else why the connection ended or did not come about.
     async fn connect_and_serve(&mut self) -> Result<(), String> {
         let (client, event_loop, connected) = tokio::select! {
             connected = self.connect() => connected?,
-            () = self.nothing_to_wait_for() => return Ok(()),
+            () = self.shared.nothing_to_wait_for() => return Ok(()),
         };
         self.new_run = false;
         *self.shared.broker.lock() = describe(&self.address, &self.client_id, &connected);
@@ -119,18 +153,6 @@ impl Link {
             Ok(Ok(other)) => Err(format!("{} did not begin as MQTT 5 does: {other:?}", self.address)),
             Ok(Err(error)) => Err(reason::of_connection(&error, &self.address, &self.client_id)),
             Err(_) => Err(format!("{} did not answer within {CONNECT_WITHIN:?}", self.address)),
-        }
-    }
-
-    /// The connector is being closed, and without a connection there is no more to wait for.
-    async fn nothing_to_wait_for(&self) {
-        let mut closing = self.shared.closing.subscribe();
-        let by = match closing.wait_for(Option::is_some).await {
-            Ok(by) => by.unwrap_or_else(Instant::now),
-            Err(_) => return,
-        };
-        if !self.shared.line.is_empty() {
-            tokio::time::sleep_until(by.into()).await;
         }
     }
 }

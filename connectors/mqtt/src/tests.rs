@@ -8,6 +8,7 @@ use serde_json::json;
 
 mod inflow;
 mod line;
+mod link;
 mod peer;
 mod table;
 
