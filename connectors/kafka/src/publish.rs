@@ -8,6 +8,7 @@
 //!
 //! The bound counts records from the call to librdkafka's last word, wherever they are.
 
+use crate::catalog::Catalog;
 use crate::create::Creator;
 use crate::link::{self, Link};
 use crate::tally::{Moment, Moments, Seat, Tally, Ticket};
@@ -36,6 +37,8 @@ const MISSES: u32 = 2;
 const MISSES_OF_OURS: u32 = 25;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// The least time between two sweeps of a full line.
+const SWEEP_APART: Duration = Duration::from_millis(100);
 /// How long a record may be unconfirmed, while the cluster answers, before the health tells.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
 
@@ -74,6 +77,8 @@ struct State {
     lanes: HashMap<ByteString, Lane>,
     moments: Moments,
     unconfirmed: Option<Trouble>,
+    /// When a full line was last swept.
+    swept: Instant,
     closed: bool,
 }
 
@@ -160,8 +165,14 @@ impl Line {
         max_bytes: usize,
     ) -> KafkaResult<Arc<Self>> {
         let producer = Producer::new(&link, &config)?;
-        let state =
-            State { producer, lanes: HashMap::new(), moments: Moments::new(), unconfirmed: None, closed: false };
+        let state = State {
+            producer,
+            lanes: HashMap::new(),
+            moments: Moments::new(),
+            unconfirmed: None,
+            swept: Instant::now(),
+            closed: false,
+        };
         Ok(Arc::new(Line {
             link,
             config,
@@ -198,7 +209,7 @@ impl Line {
         }
         let bytes = size(&record);
         let seat = self.tally.take(bytes).or_else(|| {
-            self.sweep();
+            self.sweep_when_full();
             self.tally.take(bytes)
         });
         let Some(seat) = seat else {
@@ -279,7 +290,7 @@ impl Line {
                 continue;
             } else if lane.misses < patience {
                 self.link.refresh_after(LOOK_AGAIN);
-            } else if lane.making == Making::No && self.make_topic(name) {
+            } else if lane.making == Making::No && self.make_topic(name, &catalog) {
                 lane.making = Making::Asked;
             } else {
                 refused.push(name.clone());
@@ -291,10 +302,10 @@ impl Line {
         false
     }
 
-    fn make_topic(self: &Arc<Self>, name: &ByteString) -> bool {
+    fn make_topic(self: &Arc<Self>, name: &ByteString, catalog: &Catalog) -> bool {
         let Some(creator) = &self.creator else { return false };
         let (line, name) = (self.clone(), name.clone());
-        creator.make(name.clone(), move |made| line.topic_was_made(&name, made))
+        creator.make(name.clone(), catalog, move |made| line.topic_was_made(&name, made))
     }
 
     fn topic_was_made(&self, name: &ByteString, made: Result<(), PublishError>) {
@@ -307,6 +318,16 @@ impl Line {
                 self.link.refresh();
             }
             Err(error) => refuse(&mut state.lanes, name, &error),
+        }
+    }
+
+    /// Sweeping takes time by what waits, under the lock: publishes to a full line must not each do that.
+    fn sweep_when_full(&self) {
+        let mut state = self.state.lock();
+        if state.swept.elapsed() >= SWEEP_APART {
+            state.swept = Instant::now();
+            drop(state);
+            self.sweep();
         }
     }
 
