@@ -2,8 +2,8 @@
 //!
 //! Between two polls of the event loop the link hands it as many requests as it may ([`Live::fill`]). While any of these
 //! is not yet written the poll is not interrupted, because an interrupted write loses its packet; when all are written, the
-//! poll only waits, and new work interrupts it. Each request is confirmed by an event in the same order, which tells the
-//! packet id it got.
+//! poll only waits, and new work interrupts it. Each request is confirmed by an event, those of one kind in the same order,
+//! which tells the packet id it got.
 
 use crate::inflow::Arrival;
 use crate::link::{AHEAD, Limits, Link};
@@ -237,16 +237,18 @@ impl<'a> Live<'a> {
 
     /// Hands the event loop what it may have: acknowledgements first, then filters, then records.
     fn fill(&mut self) {
-        while self.handed.len() < AHEAD && self.publishes.len() < usize::from(self.limits.receive_maximum) {
-            if !self.hand_one() {
-                break;
-            }
-        }
+        while self.handed.len() < AHEAD && self.hand_one() {}
     }
 
     /// False: nothing more can be handed over now.
     fn hand_one(&mut self) -> bool {
         if let Some(id) = self.link.inflow.next() {
+            if self.limits.receive_maximum == 1 {
+                // The one publish that may be under way would hold it back in the event loop's queue; this one has no
+                // such rule, but it has a price of a millisecond or so each.
+                self.event_loop.pending.push_back(Request::PubAck(PubAck::new(id, None)));
+                return self.push(Handed::Ack);
+            }
             let ack = Publish { pkid: id, qos: QoS::AtLeastOnce, ..Publish::default() };
             return self.client.try_ack(&ack).is_ok() && self.push(Handed::Ack);
         }
@@ -292,7 +294,7 @@ impl<'a> Live<'a> {
     }
 
     /// One less than the broker allows: with all it allows under way, the event loop would hold acknowledgements and
-    /// filters back too.
+    /// filters back too. If it allows but one, that one goes, acknowledgements take a way around, and filters wait.
     fn window_is_full(&self) -> bool {
         let under_way = self.publishes.len() + self.handed.iter().filter(|h| matches!(h, Handed::Publish(..))).count();
         under_way >= usize::from(self.limits.receive_maximum.saturating_sub(1).max(1))
@@ -344,17 +346,17 @@ impl<'a> Live<'a> {
             // A packet id was still taken; the event loop tells again when it has sent the packet.
             Outgoing::AwaitAck(_) => {}
             Outgoing::PubAck(id) => {
-                self.handed.pop_front();
+                self.confirmed(|handed| matches!(handed, Handed::Ack));
                 self.link.inflow.written(id);
             }
             Outgoing::Publish(id) => {
-                if let Some(Handed::Publish(entry, expected)) = self.handed.pop_front() {
+                if let Some(Handed::Publish(entry, expected)) = self.confirmed(|h| matches!(h, Handed::Publish(..))) {
                     self.ids.settle(expected, id);
                     self.publishes.insert(id, entry);
                 }
             }
             Outgoing::Subscribe(id) | Outgoing::Unsubscribe(id) => {
-                if let Some(Handed::Ask(ask, expected)) = self.handed.pop_front() {
+                if let Some(Handed::Ask(ask, expected)) = self.confirmed(|h| matches!(h, Handed::Ask(..))) {
                     self.ids.settle(expected, id);
                     self.asks.insert(id, ask);
                 }
@@ -364,6 +366,11 @@ impl<'a> Live<'a> {
             _ => {}
         }
         None
+    }
+
+    /// The oldest request of a kind is written: an acknowledgement may have overtaken others, within a kind none do.
+    fn confirmed(&mut self, kind: impl Fn(&Handed) -> bool) -> Option<Handed> {
+        self.handed.iter().position(kind).and_then(|at| self.handed.remove(at))
     }
 
     fn arrived(&mut self, publish: &Publish) {

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
 const SUBSCRIBE: u8 = 8;
 
 /// The broker's side of one connection.
@@ -132,4 +133,27 @@ async fn what_a_broker_said_right_before_it_hung_up_counts() {
     let id = publish_id(&body);
     peer.send(&[0x40, 2, id[0], id[1]]).await;
     assert_eq!(answer.await.unwrap(), Ok(None));
+}
+
+#[tokio::test]
+async fn with_a_broker_that_takes_one_publish_at_a_time_that_one_does_not_hold_acknowledgements_back() {
+    let (listener, connector) = connector().await;
+    let (sink, mut records) = mpsc::channel(10);
+    let _subscription = connector.subscribe(TopicFilter::exact("s", &crate::SYNTAX), Start::Live, sink).unwrap();
+    let mut peer = Peer::accept(&listener, &[0x21, 0, 1]).await;
+    let to = peer.grant().await;
+    let one = tokio::spawn(connector.publish(record("one")));
+    let two = tokio::spawn(connector.publish(record("two")));
+    let first = publish_id(&peer.next(PUBLISH).await);
+    // It keeps us waiting for its answer, as one does that asks its own disk or peers first, and sends meanwhile.
+    for n in 1..=3 {
+        peer.send(&[0x32, 9, 0, 1, b's', 0, n, 2, 0x0b, to, b'x']).await;
+        assert_eq!(received(&mut records).await, "x");
+        assert_eq!(peer.next(PUBACK).await[..2], [0, n]);
+    }
+    peer.send(&[0x40, 2, first[0], first[1]]).await;
+    let second = publish_id(&peer.next(PUBLISH).await);
+    peer.send(&[0x40, 2, second[0], second[1]]).await;
+    assert_eq!(one.await.unwrap(), Ok(None));
+    assert_eq!(two.await.unwrap(), Ok(None));
 }
