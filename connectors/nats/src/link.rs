@@ -5,6 +5,9 @@
 //! parse ends its task) is replaced by a new one.
 
 mod client;
+mod trouble;
+
+pub(crate) use trouble::Trouble;
 
 use crate::config::Plan;
 use crate::inbox::{Answer, Inbox, Question};
@@ -23,6 +26,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
+use trouble::Troubles;
 
 /// How often the server's words are logged.
 const LOG_EVERY: Duration = Duration::from_secs(1);
@@ -81,6 +85,8 @@ pub(crate) enum AskError {
 struct Shared {
     moment: watch::Sender<Moment>,
     health: HealthCell,
+    /// What does not work although NATS is there.
+    troubles: watch::Sender<Troubles>,
     inbox: Inbox,
     refused: broadcast::Sender<Refused>,
     dropped: AtomicU64,
@@ -93,6 +99,13 @@ struct Shared {
 /// The link; clones share it. It must be [`Link::close`]d.
 #[derive(Clone)]
 pub(crate) struct Link(Arc<Shared>);
+
+impl Connected {
+    /// Whether nothing was lost between the two: it is one connection.
+    pub(crate) fn is(&self, other: &Connected) -> bool {
+        self.epoch == other.epoch
+    }
+}
 
 impl Link {
     /// Begins to connect, for good.
@@ -109,6 +122,7 @@ impl Link {
                 inbox_denied: false,
             }),
             health: HealthCell::default(),
+            troubles: watch::Sender::default(),
             inbox: Inbox::new(&plan.inbox_prefix),
             refused: broadcast::Sender::new(256),
             dropped: AtomicU64::new(0),
@@ -260,6 +274,16 @@ impl Link {
 
     pub(crate) fn health(&self) -> &HealthCell {
         &self.0.health
+    }
+
+    /// Where a task says that something does not work although NATS is there.
+    pub(crate) fn trouble(&self) -> Trouble {
+        Trouble::new(self.clone())
+    }
+
+    /// Tells every change of what does not work.
+    pub(crate) fn troubles(&self) -> watch::Receiver<Troubles> {
+        self.0.troubles.subscribe()
     }
 
     /// A subject of our own for one subscription.

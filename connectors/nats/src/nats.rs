@@ -65,6 +65,12 @@ impl NatsConnector {
 /// Keeps the health true.
 async fn watch_health(link: Link, api: Option<Api>) {
     let mut changes = link.changes();
+    let mut troubles = link.troubles();
+    // What works at large may still not work for one subscription.
+    let reached = |trouble: Option<String>| match trouble {
+        None => link.health().up(),
+        Some(reason) => link.health().degraded(reason),
+    };
     loop {
         link.reconcile();
         changes.borrow_and_update();
@@ -73,7 +79,7 @@ async fn watch_health(link: Link, api: Option<Api>) {
             Ok(_) => match &api {
                 None => link.health().up(),
                 Some(api) => match api.account().await {
-                    Ok(()) => link.health().up(),
+                    Ok(()) => reached(troubles.borrow_and_update().reason()),
                     // A connection that broke meanwhile is told as such.
                     Err(error) => match link.current() {
                         Ok(_) => link.health().degraded(error.to_string()),
@@ -84,6 +90,7 @@ async fn watch_health(link: Link, api: Option<Api>) {
         }
         tokio::select! {
             _ = changes.changed() => {}
+            _ = troubles.changed() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }

@@ -101,7 +101,8 @@ impl Subscriptions {
                 }
                 let connected = self.link.current().is_ok();
                 let called = SystemTime::now();
-                let reading = jetstream::Reading { api: api.clone(), wanted, sink, start, called, connected };
+                let (api, clock_offset) = (api.clone(), None);
+                let reading = jetstream::Reading { api, wanted, sink, start, called, connected, clock_offset };
                 Box::pin(jetstream::run(reading, changes.clone(), self.plan.discover_every, ready))
             }
         };

@@ -235,3 +235,24 @@ async fn what_an_account_may_not_do_is_denied_and_said() {
     let error = refusal(&with, record("orders.a", "1")).await;
     assert!(matches!(error, PublishError::TopicUnknown(_)), "{error:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_not_make_consumers_is_told_so_before_the_subscription_is_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let nats = server(
+        dir.path(),
+        "no_auth_user: root
+         authorization { users: [
+           { user: root, password: pw }
+           { user: gw, password: pw, permissions: { publish: { deny: [\"$JS.API.CONSUMER.CREATE.>\"] } } }
+         ] }\n",
+    );
+    let stream = json!({ "name": "ORDERS", "subjects": ["orders.*"], "storage": "memory" });
+    aside(|| gateway_tests::nats::Nats::connect(&nats.url()).jetstream("STREAM.CREATE.ORDERS", &stream));
+    let connector = connect(&nats, json!({ "user": "gw", "password": "pw", "jetstream": true }));
+    for start in [Start::Live, Start::Earliest] {
+        let mut reader = crate::kit::begin(&connector, "orders.*", start, 8);
+        let denied = crate::kit::within("it is answered", reader.subscription.ready()).await;
+        assert!(matches!(&denied, Err(SubscribeError::Denied(why)) if why.contains("CONSUMER.CREATE")), "{denied:?}");
+    }
+}

@@ -185,6 +185,27 @@ async fn a_subscription_that_ends_leaves_no_consumer_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_no_room_for_a_consumer_is_not_ready_and_the_health_says_why_until_there_is() {
+    let nats = own();
+    let settings = json!({ "name": "FULL", "subjects": ["full.*"], "storage": "file", "max_consumers": 1 });
+    ask(&nats, "STREAM.CREATE.FULL", &settings);
+    let other = json!({ "stream_name": "FULL", "config": { "durable_name": "other", "ack_policy": "none" } });
+    ask(&nats, "CONSUMER.DURABLE.CREATE.FULL.other", &other);
+    let connector = jetstream(&nats);
+    until(&connector, State::Up).await;
+    let mut reader = begin(&connector, "full.*", Start::Live, 8);
+    let mut health = connector.health();
+    let told = within("the reason is told", health.wait_for(|h| h.reason.contains("full.*"))).await.unwrap().clone();
+    assert_eq!(told.state, State::Degraded);
+    assert!(told.reason.contains("consumers"), "{}", told.reason);
+    store(&connector, "full.a", "meanwhile").await;
+    ask(&nats, "CONSUMER.DELETE.FULL.other", &json!({}));
+    within("it is ready now", reader.subscription.ready()).await.unwrap();
+    assert_eq!(reader.text().await, "meanwhile");
+    until(&connector, State::Up).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_work_queue_is_not_eaten() {
     let nats = own();
     let settings = json!({ "name": "JOBS", "subjects": ["jobs.>"], "retention": "workqueue", "storage": "file" });
@@ -195,6 +216,18 @@ async fn a_work_queue_is_not_eaten() {
     let refused = within("it is answered", reader.subscription.ready()).await;
     assert!(matches!(&refused, Err(SubscribeError::FilterInvalid(why)) if why.contains("work queue")), "{refused:?}");
     assert_eq!(aside(|| Nats::connect(&nats.url()).stream_len("JOBS")), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_forgets_what_no_one_waits_for_is_not_read_with_gaps_but_refused() {
+    let nats = own();
+    let settings = json!({ "name": "NEWS", "subjects": ["news.>"], "retention": "interest", "storage": "file" });
+    ask(&nats, "STREAM.CREATE.NEWS", &settings);
+    let connector = jetstream(&nats);
+    let mut reader = begin(&connector, "news.*", Start::Live, 8);
+    let refused = within("it is answered", reader.subscription.ready()).await;
+    assert!(matches!(&refused, Err(SubscribeError::FilterInvalid(why)) if why.contains("interest")), "{refused:?}");
+    assert_eq!(store(&connector, "news.a", "1").await, 1, "it can be published to");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! JetStream: a subscription reads every stream that holds its subjects, each by a reader of its own.
 //!
-//! The streams that are there when the subscription begins are read from its start; those that appear later from
-//! their beginning. Streams are looked for when the server tells that one was made or changed, after every reconnect,
-//! and now and then.
+//! The streams that are there when the subscription begins are read from its start, and it is ready once each has a
+//! consumer; those that appear later are read from their beginning. Streams are looked for when the server tells that
+//! one was made or changed, after every reconnect, and now and then.
 
 use super::place::Place;
 use super::reader::Reader;
@@ -18,6 +18,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+/// How often in a row a subscription may fail to begin until that is said.
+const TELL_AFTER: u32 = 3;
+
 /// What a subscription reads.
 pub(super) struct Reading {
     pub api: Api,
@@ -27,6 +30,8 @@ pub(super) struct Reading {
     /// When `subscribe` was called, and whether NATS was there.
     pub called: SystemTime,
     pub connected: bool,
+    /// The server's clock minus ours, once it is known: asking takes a consumer, which may be one too many.
+    pub clock_offset: Option<i128>,
 }
 
 /// A subscription that cannot begin now, or ever.
@@ -48,6 +53,8 @@ impl From<ApiError> for Setback {
 pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>, look_every: Duration, ready: Ready) {
     let mut readers = JoinSet::new();
     let mut known = HashSet::new();
+    let mut trouble = reading.api.link.trouble();
+    let mut setbacks = 0u32;
     loop {
         changes.borrow_and_update();
         match reading.begin().await {
@@ -64,12 +71,17 @@ pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>,
             }
             Err(Setback::Later(why)) => {
                 tracing::debug!(subject = reading.wanted.subject, "the subscription cannot begin yet: {why}");
+                setbacks = if reading.api.link.current().is_ok() { setbacks.saturating_add(1) } else { 0 };
+                if setbacks >= TELL_AFTER {
+                    trouble.tell(format!("the subscription to {} cannot begin: {why}", reading.wanted.subject));
+                }
                 // From here on "live" can only mean the time of the call.
                 reading.connected = false;
                 reading.retry().await;
             }
         }
     }
+    drop(trouble);
     if ready.send(Ok(())).is_err() {
         return;
     }
@@ -97,9 +109,9 @@ pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>,
 }
 
 impl Reading {
-    /// Resolves the start in every stream that is there.
-    async fn begin(&self) -> Result<Vec<Reader>, Setback> {
-        let Ok(_) = self.api.link.current() else {
+    /// Resolves the start in every stream that is there, and makes a consumer in each.
+    async fn begin(&mut self) -> Result<Vec<Reader>, Setback> {
+        let Ok(connection) = self.api.link.current() else {
             return Err(Setback::Later("NATS is not there".into()));
         };
         let streams = self.api.streams_of(&self.wanted.subject).await?;
@@ -120,29 +132,34 @@ impl Reading {
         }
         let mut readers = Vec::with_capacity(streams.len());
         for stream in streams {
-            let info = match self.api.stream(&stream).await {
-                Err(ApiError::Missing) => continue, // it went away this moment
-                info => info?,
-            };
-            if destroys(&info) {
-                return Err(Setback::Never(SubscribeError::FilterInvalid(work_queue(&stream))));
+            // One that went away this moment is not among them at the next try.
+            let info = self.api.stream(&stream).await?;
+            if let Some(why) = unreadable(&stream, &info) {
+                return Err(Setback::Never(SubscribeError::FilterInvalid(why)));
             }
             let from = self.from(&stream, &info).await?;
             let not_before = match self.start {
                 Start::At(time) => Some(unix_nanoseconds(time)),
                 _ => None,
             };
-            readers.push(self.reader(stream, Place { created: info.created, from, not_before, last: None }));
+            let mut reader = self.reader(stream, Place { created: info.created, from, not_before, last: None });
+            reader.first = Some(reader.make_consumer(&connection).await?);
+            readers.push(reader);
         }
         Ok(readers)
     }
 
-    async fn from(&self, stream: &str, info: &StreamInfo) -> Result<Origin, Setback> {
+    async fn from(&mut self, stream: &str, info: &StreamInfo) -> Result<Origin, Setback> {
         Ok(match &self.start {
             Start::Live if self.connected => Origin::Sequence(info.state.last_seq + 1),
             Start::Live => {
-                let connection = self.api.link.current().map_err(|lost| Setback::Later(lost.0))?;
-                let offset = self.api.clock_offset(&connection, stream).await?;
+                let offset = match self.clock_offset {
+                    Some(offset) => offset,
+                    None => {
+                        let connection = self.api.link.current().map_err(|lost| Setback::Later(lost.0))?;
+                        *self.clock_offset.insert(self.api.clock_offset(&connection, stream).await?)
+                    }
+                };
                 Origin::Time(unix_nanoseconds(self.called) + offset)
             }
             Start::Earliest => Origin::First,
@@ -167,8 +184,8 @@ impl Reading {
                 info => info?,
             };
             known.insert(stream.clone());
-            if destroys(&info) {
-                tracing::error!(subject = self.wanted.subject, "{}", work_queue(&stream));
+            if let Some(why) = unreadable(&stream, &info) {
+                tracing::error!(subject = self.wanted.subject, "{why}");
                 continue;
             }
             readers.push(self.reader(stream, Place::beginning(info.created)));
@@ -178,7 +195,8 @@ impl Reading {
 
     fn reader(&self, stream: String, place: Place) -> Reader {
         let (wanted, sink) = (self.wanted.clone(), self.sink.clone());
-        Reader { api: self.api.clone(), stream, place, wanted, sink, barren: 0, failures: 0 }
+        let (api, trouble) = (self.api.clone(), self.api.link.trouble());
+        Reader { api, stream, place, wanted, sink, barren: 0, failures: 0, first: None, trouble }
     }
 
     async fn retry(&self) {
@@ -195,13 +213,20 @@ impl Reading {
     }
 }
 
-/// Reading a work queue takes its messages away from its workers.
-fn destroys(info: &StreamInfo) -> bool {
-    info.config.retention == "workqueue"
-}
-
-fn work_queue(stream: &str) -> String {
-    format!("the stream {stream} is a work queue: reading it here would take its messages away from its workers")
+/// Why a stream must not be, or cannot be, read by consumers that come and go: only one that keeps its messages by its
+/// limits gives each reader all of them.
+fn unreadable(stream: &str, info: &StreamInfo) -> Option<String> {
+    match info.config.retention.as_str() {
+        "workqueue" => Some(format!(
+            "the stream {stream} is a work queue: reading it here would take its messages away from its workers"
+        )),
+        "interest" => Some(format!(
+            "the stream {stream} keeps messages only while a consumer wants them (retention `interest`): those that \
+             come while a reader is away would be lost; read a stream with retention `limits`, such as one that \
+             sources {stream}"
+        )),
+        _ => None,
+    }
 }
 
 /// Counts in `changes` whenever streams may have appeared: on the server's notices and after every reconnect.

@@ -8,7 +8,7 @@
 use super::place::Place;
 use super::{Wanted, record};
 use crate::api::{Api, ApiError, Consumer, Origin, StreamInfo, nanoseconds};
-use crate::link::Connected;
+use crate::link::{Connected, Trouble};
 use crate::position::Delivered;
 use async_nats::{Message, Subscriber};
 use base64::Engine as _;
@@ -47,8 +47,26 @@ pub(super) struct Reader {
     pub sink: mpsc::Sender<Inbound>,
     /// How often in a row asking for messages ended with the connection.
     pub barren: u32,
-    /// How often in a row a consumer was no good without having given anything.
+    /// How often in a row a consumer was no good before it worked.
     pub failures: u32,
+    /// The consumer to begin with.
+    pub first: Option<Made>,
+    /// Where it is said that the stream cannot be read.
+    pub trouble: Trouble,
+}
+
+/// A consumer at the server. Forgotten when its reading ends, in whatever way.
+pub(super) struct Made {
+    api: Api,
+    connection: Connected,
+    stream: String,
+    consumer: Consumer,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.api.forget_consumer(&self.connection, &self.stream, &self.consumer.name);
+    }
 }
 
 /// Why a consumer is not used any longer.
@@ -73,9 +91,7 @@ impl From<ApiError> for End {
 impl Reader {
     /// Reads until the stream is gone; returns its name.
     pub(super) async fn run(mut self) -> String {
-        let mut told = String::new();
         loop {
-            let before = self.place.last;
             let connection = self.api.link.connected().await;
             match self.consume(&connection).await {
                 End::Gone => {
@@ -85,12 +101,14 @@ impl Reader {
                 // The next one waits for the connection itself.
                 End::Lost => self.api.link.lost(&connection).await,
                 End::Stale(why) => {
-                    self.failures = if self.place.last == before { self.failures.saturating_add(1) } else { 1 };
-                    if self.failures >= WARN_AFTER && told != why {
-                        tracing::warn!(stream = self.stream, "the stream cannot be read: {why}");
-                        told.clone_from(&why);
-                    } else {
-                        tracing::debug!(stream = self.stream, "making another consumer: {why}");
+                    self.failures = self.failures.saturating_add(1);
+                    tracing::debug!(stream = self.stream, "making another consumer: {why}");
+                    if self.failures >= WARN_AFTER {
+                        let reason = format!("the stream {} cannot be read: {why}", self.stream);
+                        if self.failures == WARN_AFTER {
+                            tracing::warn!(subject = self.wanted.subject, "{reason}");
+                        }
+                        self.trouble.tell(reason);
                     }
                     let longest = LONGEST_PAUSE.min(Duration::from_millis(100) * 2u32.pow(self.failures.min(6)));
                     let pause = longest.mul_f64(rand::rng().random_range(0.5..1.0));
@@ -112,19 +130,38 @@ impl Reader {
     }
 
     async fn try_consume(&mut self, connection: &Connected) -> Result<std::convert::Infallible, End> {
-        let info = self.api.stream(&self.stream).await?;
-        self.place(&info);
-        if self.barren >= SUSPECT_AFTER {
-            self.step_over().await?;
-        }
-        let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.place.from).await?;
-        self.place.from = Origin::Sequence(consumer.next);
-        let name = consumer.name.clone();
-        let _forget = Forget { api: &self.api.clone(), connection, stream: &self.stream.clone(), consumer: &name };
+        let made = match self.first.take().filter(|made| made.connection.is(connection)) {
+            Some(made) => made,
+            None => {
+                let info = self.api.stream(&self.stream).await?;
+                self.place(&info);
+                if self.barren >= SUSPECT_AFTER {
+                    self.step_over().await?;
+                }
+                self.make_consumer(connection).await?
+            }
+        };
+        let consumer = &made.consumer;
         let inbox = self.api.link.own_subject();
         let messages = connection.client.subscribe(inbox.clone()).await.map_err(|_| End::Lost)?;
-        let pull = Pull { subject: self.api.pull_subject(&self.stream, &name), inbox, open: 0, size: 0 };
-        self.receive(connection, messages, pull, &consumer).await
+        let pull = Pull { subject: self.api.pull_subject(&self.stream, &consumer.name), inbox, open: 0, size: 0 };
+        self.receive(connection, messages, pull, consumer).await
+    }
+
+    /// Makes a consumer from where to go on; from then on nothing can be missed.
+    pub(super) async fn make_consumer(&mut self, connection: &Connected) -> Result<Made, ApiError> {
+        let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.place.from).await?;
+        self.place.from = Origin::Sequence(consumer.next);
+        let (api, stream) = (self.api.clone(), self.stream.clone());
+        Ok(Made { api, connection: connection.clone(), stream, consumer })
+    }
+
+    /// The server gives what it is asked for.
+    fn works(&mut self) {
+        self.failures = 0;
+        if self.trouble.clear() {
+            tracing::info!(subject = self.wanted.subject, stream = self.stream, "the stream can be read again");
+        }
     }
 
     /// Where to go on, given what the stream is now.
@@ -164,6 +201,7 @@ impl Reader {
             };
             if let Some(status) = message.status {
                 pull.on_status(status.as_u16(), &message)?;
+                self.works();
                 continue;
             }
             let delivered = message.reply.as_ref().and_then(|reply| Delivered::parse(reply));
@@ -176,6 +214,7 @@ impl Reader {
             expected += 1;
             pull.open = pull.open.saturating_sub(1);
             self.barren = 0;
+            self.works();
             let timestamp = delivered.time / 1_000_000;
             let record = record(message, Some(Position::Number(delivered.stream_sequence)), Some(timestamp));
             self.deliver(record, delivered.stream_sequence, delivered.time).await?;
@@ -269,19 +308,5 @@ impl Pull {
         let left = left.and_then(|n| n.as_str().parse::<u32>().ok()).unwrap_or(self.open);
         self.open = self.open.saturating_sub(left);
         Ok(())
-    }
-}
-
-/// Forgets a consumer when its reading ends, in whatever way.
-struct Forget<'a> {
-    api: &'a Api,
-    connection: &'a Connected,
-    stream: &'a str,
-    consumer: &'a str,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.api.forget_consumer(self.connection, self.stream, self.consumer);
     }
 }
