@@ -1,8 +1,9 @@
 //! What brokers may do and Mosquitto cannot be made to do at a wanted moment, done by hand over a socket.
 
 use crate::connector::MqttFactory;
+use crate::subscribe::QOS0_ROOM;
 use bytes::Bytes;
-use connector::{Connector, ConnectorKind, Context, Inbound, Outbound, Start, TopicFilter};
+use connector::{Connector, ConnectorKind, Context, Inbound, Outbound, Start, State, TopicFilter};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +65,12 @@ impl Peer {
         }
     }
 
+    /// A message at QoS 1 with its packet id as payload.
+    async fn message(&mut self, to: u8, id: u16) {
+        let [high, low] = id.to_be_bytes();
+        self.send(&[0x32, 10, 0, 1, b's', high, low, 2, 0x0b, to, high, low]).await;
+    }
+
     async fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
     }
@@ -83,10 +90,11 @@ fn publish_id(body: &[u8]) -> [u8; 2] {
     [body[3], body[4]]
 }
 
-async fn connector() -> (TcpListener, Arc<dyn Connector>) {
+async fn connector(receive_maximum: u16) -> (TcpListener, Arc<dyn Connector>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("mqtt://{}", listener.local_addr().unwrap());
-    let plan = ConnectorKind::of::<MqttFactory>().plan(json!({ "url": url })).unwrap_or_else(|e| panic!("{e}"));
+    let settings = json!({ "url": url, "receive_maximum": receive_maximum });
+    let plan = ConnectorKind::of::<MqttFactory>().plan(settings).unwrap_or_else(|e| panic!("{e}"));
     let connector = plan.connect(Context { name: "sensors".into(), node: "node".into() });
     (listener, connector.unwrap_or_else(|e| panic!("{e}")))
 }
@@ -109,7 +117,7 @@ async fn received(records: &mut mpsc::Receiver<Inbound>) -> Bytes {
 
 #[tokio::test]
 async fn what_a_broker_said_right_before_it_hung_up_counts() {
-    let (listener, connector) = connector().await;
+    let (listener, connector) = connector(20).await;
     let (sink, mut records) = mpsc::channel(10);
     let _subscription = connector.subscribe(TopicFilter::exact("s", &crate::SYNTAX), Start::Live, sink).unwrap();
     let answers: Vec<_> = ["one", "two"].map(|payload| tokio::spawn(connector.publish(record(payload)))).into();
@@ -137,7 +145,7 @@ async fn what_a_broker_said_right_before_it_hung_up_counts() {
 
 #[tokio::test]
 async fn with_a_broker_that_takes_one_publish_at_a_time_that_one_does_not_hold_acknowledgements_back() {
-    let (listener, connector) = connector().await;
+    let (listener, connector) = connector(20).await;
     let (sink, mut records) = mpsc::channel(10);
     let _subscription = connector.subscribe(TopicFilter::exact("s", &crate::SYNTAX), Start::Live, sink).unwrap();
     let mut peer = Peer::accept(&listener, &[0x21, 0, 1]).await;
@@ -156,4 +164,52 @@ async fn with_a_broker_that_takes_one_publish_at_a_time_that_one_does_not_hold_a
     peer.send(&[0x40, 2, second[0], second[1]]).await;
     assert_eq!(one.await.unwrap(), Ok(None));
     assert_eq!(two.await.unwrap(), Ok(None));
+}
+
+#[tokio::test]
+async fn a_reader_that_stands_still_under_a_broker_that_sends_too_much_is_reported_and_publishes_go_on() {
+    let (listener, connector) = connector(1).await;
+    let (sink, mut records) = mpsc::channel(1);
+    let _subscription = connector.subscribe(TopicFilter::exact("s", &crate::SYNTAX), Start::Live, sink).unwrap();
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let to = peer.grant().await;
+    let mut health = connector.health();
+    // One in the sink, one in hand, the rest in the queue, and two too many.
+    let many = u16::try_from(QOS0_ROOM + 2 + 2 + 2).unwrap();
+    for id in 1..=many {
+        peer.message(to, id).await;
+    }
+    assert_eq!(peer.next(PUBACK).await[..2], [0, 1], "the sink has one");
+    let publish = tokio::spawn(connector.publish(record("one")));
+    let id = publish_id(&peer.next(PUBLISH).await);
+    peer.send(&[0x40, 2, id[0], id[1]]).await;
+    assert_eq!(publish.await.unwrap(), Ok(None));
+    let said = tokio::select! {
+        said = health.wait_for(|health| health.state == State::Degraded) => said.unwrap().clone(),
+        _ = peer.next(PUBLISH) => panic!("nothing more is published"),
+    };
+    assert!(said.reason.contains("a reader of s takes no messages"), "{said:?}");
+    // Far too many: now the broker must wait.
+    for id in many + 1..=many + 20 {
+        peer.message(to, id).await;
+    }
+    tokio::select! {
+        said = health.wait_for(|health| health.reason.contains("nothing more is read")) => drop(said.unwrap()),
+        _ = peer.next(PUBLISH) => panic!("nothing more is published"),
+    }
+    // It wakes up, gets all in order, and all is acknowledged.
+    let acknowledged = tokio::spawn(async move {
+        for id in 2..=many + 20 {
+            assert_eq!(peer.next(PUBACK).await[..2], id.to_be_bytes());
+        }
+        peer
+    });
+    for id in 1..=many + 20 {
+        assert_eq!(received(&mut records).await, id.to_be_bytes()[..], "lost or overtaken");
+    }
+    let mut peer = acknowledged.await.unwrap();
+    tokio::select! {
+        said = health.wait_for(|health| health.state == State::Up) => drop(said.unwrap()),
+        _ = peer.next(PUBLISH) => panic!("nothing more is published"),
+    }
 }
