@@ -4,7 +4,7 @@
 //! consumer; those that appear later are read from their beginning. Streams are looked for when the server tells that
 //! one was made or changed, after every reconnect, and now and then.
 
-use super::place::Place;
+use super::place::{Left, Place};
 use super::reader::Reader;
 use super::{Ready, Wanted};
 use crate::api::{Api, ApiError, Origin, StreamInfo, unix_nanoseconds};
@@ -53,6 +53,7 @@ impl From<ApiError> for Setback {
 pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>, look_every: Duration, ready: Ready) {
     let mut readers = JoinSet::new();
     let mut known = HashSet::new();
+    let mut left = Left::default();
     let mut trouble = reading.api.link.trouble();
     let mut setbacks = 0u32;
     loop {
@@ -88,22 +89,22 @@ pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>,
     loop {
         tokio::select! {
             Some(gone) = readers.join_next(), if !readers.is_empty() => {
-                if let Ok(stream) = gone {
+                if let Ok((stream, place)) = gone {
                     known.remove(&stream);
+                    left.remember(stream, place);
                 }
             }
             _ = changes.changed() => {}
             () = tokio::time::sleep(look_every) => {}
         }
         changes.borrow_and_update();
-        match reading.appeared(&mut known).await {
-            Ok(new) => {
-                for reader in new {
-                    tracing::info!(subject = reading.wanted.subject, stream = reader.stream, "a stream appeared");
-                    readers.spawn(reader.run());
-                }
-            }
-            Err(why) => tracing::debug!(subject = reading.wanted.subject, "streams are not known: {why}"),
+        let mut new = Vec::new();
+        if let Err(why) = reading.appeared(&mut known, &mut left, &mut new).await {
+            tracing::debug!(subject = reading.wanted.subject, "streams are not known: {why}");
+        }
+        for reader in new {
+            tracing::info!(subject = reading.wanted.subject, stream = reader.stream, "a stream appeared");
+            readers.spawn(reader.run());
         }
     }
 }
@@ -172,9 +173,13 @@ impl Reading {
         })
     }
 
-    /// Readers for the streams that are not `known` yet, from their beginning.
-    async fn appeared(&self, known: &mut HashSet<String>) -> Result<Vec<Reader>, ApiError> {
-        let mut readers = Vec::new();
+    /// Readers for the streams that are not `known` yet: from their beginning, or from where they were `left`.
+    async fn appeared(
+        &self,
+        known: &mut HashSet<String>,
+        left: &mut Left,
+        readers: &mut Vec<Reader>,
+    ) -> Result<(), ApiError> {
         for stream in self.api.streams_of(&self.wanted.subject).await? {
             if known.contains(&stream) {
                 continue;
@@ -188,9 +193,10 @@ impl Reading {
                 tracing::error!(subject = self.wanted.subject, "{why}");
                 continue;
             }
-            readers.push(self.reader(stream, Place::beginning(info.created)));
+            let place = left.take(&stream, info.created);
+            readers.push(self.reader(stream, place));
         }
-        Ok(readers)
+        Ok(())
     }
 
     fn reader(&self, stream: String, place: Place) -> Reader {

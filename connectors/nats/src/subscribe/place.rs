@@ -1,6 +1,10 @@
 //! How far a reader has come in its stream, and where it goes on when the stream is not what it was.
 
 use crate::api::{Origin, StreamInfo};
+use std::collections::VecDeque;
+
+/// How many streams that are gone are remembered, the latest.
+const REMEMBERED: usize = 256;
 
 /// A place in a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,28 @@ impl Place {
     }
 }
 
+/// The places in streams that are gone: one may be back, unchanged, when the server had only lost sight of it.
+#[derive(Debug, Default)]
+pub(super) struct Left(VecDeque<(String, Place)>);
+
+impl Left {
+    pub(super) fn remember(&mut self, stream: String, place: Place) {
+        if self.0.len() >= REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back((stream, place));
+    }
+
+    /// Where to read a stream that appeared: where it was left if it is the same one, else from its beginning.
+    pub(super) fn take(&mut self, stream: &str, created: String) -> Place {
+        let at = self.0.iter().position(|(name, _)| name == stream);
+        match at.and_then(|at| self.0.remove(at)) {
+            Some((_, place)) if place.created == created => place,
+            _ => Place::beginning(created),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +126,21 @@ mod tests {
         place.not_before = Some(4_000);
         place.follow(&stream("B", 1, 200));
         assert_eq!(place, Place::beginning("B".into()));
+    }
+
+    #[test]
+    fn a_stream_that_is_back_unchanged_is_read_where_it_was_left_and_another_from_its_beginning() {
+        let mut place = Place::beginning("A".into());
+        place.pass(100, 5_000);
+        let mut left = Left::default();
+        left.remember("ORDERS".into(), place.clone());
+        assert_eq!(left.take("BILLS", "A".into()), Place::beginning("A".into()));
+        assert_eq!(left.take("ORDERS", "A".into()), place);
+        left.remember("ORDERS".into(), place);
+        assert_eq!(left.take("ORDERS", "B".into()), Place::beginning("B".into()));
+        for n in 0..2 * REMEMBERED {
+            left.remember(n.to_string(), Place::beginning("A".into()));
+        }
+        assert_eq!(left.0.len(), REMEMBERED);
     }
 }

@@ -89,14 +89,14 @@ impl From<ApiError> for End {
 }
 
 impl Reader {
-    /// Reads until the stream is gone; returns its name.
-    pub(super) async fn run(mut self) -> String {
+    /// Reads until the stream is gone; returns its name, and where it was left.
+    pub(super) async fn run(mut self) -> (String, Place) {
         loop {
             let connection = self.api.link.connected().await;
             match self.consume(&connection).await {
                 End::Gone => {
                     tracing::info!(stream = self.stream, "the stream is gone");
-                    return self.stream;
+                    return (self.stream, self.place);
                 }
                 // The next one waits for the connection itself.
                 End::Lost => self.api.link.lost(&connection).await,
