@@ -72,6 +72,7 @@ impl Job {
 pub(crate) struct Line {
     link: Link,
     jetstream: bool,
+    inbox_prefix: String,
     queue: mpsc::UnboundedSender<Job>,
     closing: AtomicBool,
     count: Arc<Semaphore>,
@@ -88,6 +89,7 @@ impl Line {
         let size = plan.max_in_flight_size.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         let line = Line {
             jetstream: api.is_some(),
+            inbox_prefix: plan.inbox_prefix.clone(),
             queue,
             closing: AtomicBool::new(false),
             count: Arc::new(Semaphore::new(plan.max_in_flight as usize)),
@@ -121,8 +123,11 @@ impl Line {
     }
 
     fn join(&self, record: Outbound) -> Result<Place, PublishError> {
-        (crate::topic::SYNTAX.check)(&record.topic)
-            .map_err(|why| PublishError::TopicInvalid(format!("{}: {why}", record.topic)))?;
+        let invalid = |why: &str| PublishError::TopicInvalid(format!("{}: {why}", record.topic));
+        (crate::topic::SYNTAX.check)(&record.topic).map_err(invalid)?;
+        if let Some(why) = crate::topic::unpublishable(&record.topic, &self.inbox_prefix) {
+            return Err(invalid(why));
+        }
         let headers = headers::to_nats(&record.headers).map_err(PublishError::Rejected)?;
         if self.closing.load(Ordering::Acquire) {
             return Err(PublishError::Unavailable("the connector is closed".into()));

@@ -42,11 +42,30 @@ fn check(topic: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether answers to someone's questions travel on this subject. No mapping has business with them, whatever value a
+/// browser gave for its first token.
+pub(crate) fn inbox(subject: &str, inbox_prefix: &str) -> bool {
+    let under = |prefix: &str| subject.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+    under("_INBOX") || under(inbox_prefix)
+}
+
 /// Whether NATS or a client library keeps this subject for its own talk. A filter that begins with a wildcard does not
 /// get them: browsers have no business with inboxes and API calls.
 pub(crate) fn reserved(subject: &str, inbox_prefix: &str) -> bool {
-    let under = |prefix: &str| subject.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
-    subject.starts_with('$') || under("_INBOX") || under(inbox_prefix)
+    subject.starts_with('$') || inbox(subject, inbox_prefix)
+}
+
+/// Why a record must not be published to a subject: it would pass for an answer, or be a command to the server
+/// (`$JS.API.STREAM.DELETE.…`, `$SYS.…`). The key-value buckets (`$KV.…`) are data, and a value cannot lead there,
+/// since its `$` is escaped.
+pub(crate) fn unpublishable(subject: &str, inbox_prefix: &str) -> Option<&'static str> {
+    if inbox(subject, inbox_prefix) {
+        Some("this subject is for answers: a topic must not lead to inboxes")
+    } else if subject.starts_with('$') && !subject.starts_with("$KV.") {
+        Some("NATS keeps the subjects that begin with $ for itself")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +105,17 @@ mod tests {
         }
         for subject in ["orders.$JS", "_INBOXES.a", "_GWEN", "a"] {
             assert!(!reserved(subject, "_GW"), "{subject}");
+        }
+    }
+
+    #[test]
+    fn no_record_passes_for_an_answer_or_a_command() {
+        for subject in ["_INBOX.abc.1", "_GW.abc", "$JS.API.STREAM.DELETE.S", "$JS.ACK.S.c.1.1.1.1.0", "$SYS.REQ", "$G"]
+        {
+            assert!(unpublishable(subject, "_GW").is_some(), "{subject}");
+        }
+        for subject in ["orders.a", "_INBOXES.a", "orders._INBOX.a", "orders.$JS", "%24SYS.x", "$KV.prices.eu"] {
+            assert_eq!(unpublishable(subject, "_GW"), None, "{subject}");
         }
     }
 

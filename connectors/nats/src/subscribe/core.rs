@@ -55,7 +55,9 @@ pub(super) async fn run(link: Link, plan: Plan, wanted: Wanted, sink: mpsc::Send
             };
             let Some(message) = message else { break };
             let subject = message.subject.as_str();
-            let reserved = wanted.open_at_first() && crate::topic::reserved(subject, &plan.inbox_prefix);
+            // A first token that a browser gave may name the inboxes; `$` it cannot give.
+            let reserved = crate::topic::inbox(subject, &plan.inbox_prefix)
+                || (wanted.open_at_first() && crate::topic::reserved(subject, &plan.inbox_prefix));
             if reserved || !wanted.matches(subject) {
                 continue;
             }
