@@ -1,7 +1,9 @@
 //! Record headers as NATS headers and back.
 //!
 //! NATS headers are lines `Name: value` between the subject and the payload. Names are printable ASCII without a
-//! colon, values are text on one line; the client trims outer spaces. What does not fit is refused, never changed.
+//! colon, values are text on one line. Clients take the spaces around a value for no part of it, so a value that begins
+//! or ends with one would come back as another. What does not fit is refused, never changed; that holds for what the
+//! gateway adds itself as well: a user whose name differs by a space from another's must not arrive as that one.
 
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -26,6 +28,11 @@ pub(crate) fn to_nats(headers: &Headers) -> Result<Option<HeaderMap>, String> {
             .ok_or_else(|| {
                 format!("the value of header {name} cannot be sent to NATS: it must be text without control characters")
             })?;
+        if value.as_str().trim() != value.as_str() {
+            return Err(format!(
+                "the value of header {name} cannot be sent to NATS: it begins or ends with a space, which NATS drops"
+            ));
+        }
         map.append(key, value);
     }
     Ok((!map.is_empty()).then_some(map))
@@ -68,12 +75,24 @@ mod tests {
 
     #[test]
     fn headers_come_back_by_name_with_their_values_in_order() {
-        let sent = headers(&[("tag", b"one"), ("bayeux-channel", "/grüße".as_bytes()), ("tag", b"two"), ("Tag", b"")]);
+        let sent = headers(&[
+            ("tag", b"one"),
+            ("bayeux-channel", "/grüße".as_bytes()),
+            ("tag", b"two"),
+            ("Tag", b""),
+            ("x", b"a  b"),
+        ]);
         let map = to_nats(&sent).unwrap().unwrap();
         let back = from_nats(Some(&map));
         assert_eq!(
             back,
-            headers(&[("Tag", b""), ("bayeux-channel", "/grüße".as_bytes()), ("tag", b"one"), ("tag", b"two")])
+            headers(&[
+                ("Tag", b""),
+                ("bayeux-channel", "/grüße".as_bytes()),
+                ("tag", b"one"),
+                ("tag", b"two"),
+                ("x", b"a  b"),
+            ])
         );
         assert!(to_nats(&Headers::new()).unwrap().is_none());
     }
@@ -89,6 +108,10 @@ mod tests {
             ("n", b"line\r\nInjected: 1"),
             ("n", b"\x07"),
             ("n", b"\xff"),
+            ("n", b" x"),
+            ("n", b"x "),
+            ("n", b" "),
+            ("n", "\u{a0}x".as_bytes()),
         ] {
             let error = to_nats(&vec![(name.into(), Bytes::copy_from_slice(value))]).unwrap_err();
             assert!(error.contains("cannot be sent to NATS"), "{error}");

@@ -101,6 +101,36 @@ async fn a_filter_for_everything_shows_no_inboxes_and_no_api_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_leads_to_inboxes_or_commands_neither_takes_nor_gives_records() {
+    let nats = aside(|| Broker::own(Kind::Nats, &[]));
+    aside(|| Nats::connect(&nats.url()).make_stream("S", &["s.>"]));
+    for settings in [json!({}), json!({ "jetstream": true }), json!({ "inbox_prefix": "_GW" })] {
+        let connector = connect(&nats, settings);
+        crate::kit::until(&connector, State::Up).await;
+        for reserved in ["_INBOX.someone.1", "$JS.API.STREAM.DELETE.S", "$SYS.REQ.SERVER.PING"] {
+            let error = refusal(&connector, record(reserved, "1")).await;
+            assert!(matches!(&error, PublishError::TopicInvalid(why) if why.contains(reserved)), "{error:?}");
+        }
+    }
+    let custom = connect(&nats, json!({ "inbox_prefix": "_GW" }));
+    let error = refusal(&custom, record("_GW.someone.1", "1")).await;
+    assert!(matches!(error, PublishError::TopicInvalid(_)), "{error:?}");
+    aside(|| assert_eq!(Nats::connect(&nats.url()).stream_len("S"), 0));
+    // Nor does one who asks for an inbox by name get to read it.
+    let connector = connect(&nats, json!({}));
+    let mut inboxes = read(&connector, "_INBOX.**", Start::Live).await;
+    let mut plain = read(&connector, "plain", Start::Live).await;
+    aside(|| {
+        let mut tool = Nats::connect(&nats.url());
+        tool.publish("_INBOX.someone.1", "secret");
+        tool.publish("plain", "1");
+        tool.flush();
+    });
+    assert_eq!(plain.text().await, "1");
+    assert!(inboxes.records.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_with_broken_headers_disturbs_no_one_for_long() {
     let nats = aside(|| Broker::own(Kind::Nats, &[]));
     let connector = connect(&nats, json!({}));
@@ -149,5 +179,9 @@ async fn what_nats_cannot_carry_is_refused_clearly() {
     odd.headers = vec![("bayeux-user".into(), Bytes::from_static(b"eve\r\nadmin: yes"))];
     let error = refusal(&connector, odd).await;
     assert!(matches!(&error, PublishError::Rejected(why) if why.contains("bayeux-user")), "{error:?}");
+    let mut trimmed = record("a", "1");
+    trimmed.headers = vec![("note".into(), Bytes::from_static(b" indented"))];
+    let error = refusal(&connector, trimmed).await;
+    assert!(matches!(&error, PublishError::Rejected(why) if why.contains("note") && why.contains("space")), "{error:?}");
     assert_eq!(connector.publish(record("a", vec![b'x'; 60_000])).await, Ok(None));
 }
