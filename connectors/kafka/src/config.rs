@@ -91,7 +91,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[("partitioner", "murmur2_random"), ("linger.ms", "1")];
 const CONSUMER_DEFAULTS: &[(&str, &str)] = &[
-    ("fetch.wait.max.ms", "100"),
+    ("fetch.wait.max.ms", "500"),
     ("fetch.error.backoff.ms", "100"),
     ("fetch.queue.backoff.ms", "20"),
     ("queued.min.messages", "10000"),

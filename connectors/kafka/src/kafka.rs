@@ -13,6 +13,7 @@ use connector::{
     Position, PublishError, SettingsError, Start, SubscribeError, Subscription, TopicFilter, TopicSyntax,
 };
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -147,6 +148,11 @@ impl Connector for Kafka {
             });
             self.told(asked.await)
         })
+    }
+
+    /// What retention removed before it was read.
+    fn dropped(&self) -> u64 {
+        self.link.lost.load(Ordering::Relaxed)
     }
 
     fn close(&self, grace: Duration) -> BoxFuture<'_, ()> {

@@ -14,6 +14,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -41,6 +42,8 @@ const FAILED_CONNECTION: u8 = 1;
 pub(crate) struct Link {
     /// The connector's name in the config, for logs.
     pub(crate) name: String,
+    /// Records that retention removed before they were read.
+    pub(crate) lost: AtomicU64,
     health: HealthCell,
     catalog: watch::Sender<Arc<Catalog>>,
     state: Mutex<State>,
@@ -74,6 +77,7 @@ impl Link {
     pub(crate) fn new(context: &Context) -> Arc<Self> {
         Arc::new(Link {
             name: context.name.clone(),
+            lost: AtomicU64::new(0),
             health: HealthCell::default(),
             catalog: watch::Sender::new(Arc::default()),
             state: Mutex::default(),

@@ -6,6 +6,7 @@ use crate::position;
 use crate::reader::code_of;
 use crate::reading::Reading;
 use crate::resolve::{Bounds, Key};
+use crate::subscribe::millis;
 use crate::trouble::Trouble;
 use bytes::Bytes;
 use connector::{Headers, Inbound, SubscribeError};
@@ -14,7 +15,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc::error::TrySendError;
 
 /// A record that must be the one it was, or else the topic was made anew.
@@ -51,6 +53,8 @@ pub(crate) struct Part {
     pub(crate) cursors: Vec<Cursor>,
     /// Offset and time of the last record that all who wanted it have got.
     pub(crate) last: Option<(i64, i64)>,
+    /// When it was first read, in milliseconds since 1970.
+    began: i64,
     /// How often it failed since it was last read further.
     pub(crate) failures: u32,
     /// What does not work, until a record or the end has come.
@@ -73,6 +77,7 @@ impl Part {
             key,
             cursors,
             last: None,
+            began: millis(SystemTime::now()),
             failures: 0,
             trouble: None,
             waits: None,
@@ -199,8 +204,14 @@ impl Part {
         if ended { Progress::Ended } else { Progress::Passed }
     }
 
-    /// Where to go on, given what the partition holds now.
-    pub(crate) fn resume(&mut self, bounds: Bounds, connector: &str) -> i64 {
+    /// What was there before is not younger than this, in milliseconds since 1970.
+    pub(crate) fn time(&self) -> i64 {
+        self.last.map_or(self.began, |(_, time)| time)
+    }
+
+    /// Where to go on, given what the partition holds now, with what is younger than [`Part::time`]. Adds to `lost` what
+    /// is not kept any more.
+    pub(crate) fn resume(&mut self, bounds: Bounds, connector: &str, lost: &AtomicU64) -> i64 {
         let Bounds { low, high, younger } = bounds;
         let (topic, partition) = self.key.clone();
         if let Some(check) = self.check.filter(|check| check.begin) {
@@ -224,12 +235,19 @@ impl Part {
                 tracing::warn!(connector, %topic, partition, last = offset, high, "the log was cut: reading on from its end");
                 self.cursors.iter_mut().for_each(|cursor| cursor.next = cursor.next.min(high));
             }
+            // Nothing was read yet, though there were records before our first offset: now all that is there is younger.
+            None if younger == Some(low) && self.cursors.iter().any(|cursor| cursor.next > low) => {
+                tracing::warn!(connector, %topic, partition, "the topic was made anew: reading it from its beginning");
+                self.start_over();
+            }
             // Never read from, or empty now: whoever is beyond the end had another log in mind.
             _ => self.cursors.iter_mut().filter(|c| c.next > high).for_each(|cursor| cursor.next = 0),
         }
         let first = self.cursors.iter().map(|cursor| cursor.next).min().unwrap_or(0);
-        if self.last.is_some() && first < low && first > 0 {
+        if first < low && first > 0 {
             tracing::warn!(connector, %topic, partition, lost = low - first, "records were removed by retention before they were read");
+            lost.fetch_add(low.abs_diff(first), Ordering::Relaxed);
+            self.cursors.iter_mut().for_each(|cursor| cursor.next = cursor.next.max(low));
         }
         first.max(low)
     }
@@ -263,4 +281,43 @@ fn headers(message: &BorrowedMessage<'_>) -> Headers {
         .flatten()
     };
     (0..headers.count()).filter_map(header).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::{mpsc, oneshot};
+
+    fn part(next: i64) -> Part {
+        let reading = Reading::new(mpsc::channel(1).0, oneshot::channel().0, Default::default());
+        let mut part = Part::new(("t".into(), 0), None);
+        part.add(&reading, next);
+        part
+    }
+
+    fn resumed(part: &mut Part, low: i64, high: i64, younger: Option<i64>) -> (i64, u64) {
+        let lost = AtomicU64::new(0);
+        let from = part.resume(Bounds { low, high, younger }, "orders", &lost);
+        (from, lost.into_inner())
+    }
+
+    #[test]
+    fn a_topic_made_anew_before_anything_was_read_is_read_from_its_beginning() {
+        assert_eq!(resumed(&mut part(5), 0, 10, Some(0)), (0, 0));
+        assert_eq!(resumed(&mut part(5), 0, 3, Some(0)), (0, 0));
+        // The same log as before, with and without something new.
+        assert_eq!(resumed(&mut part(5), 0, 5, None), (5, 0));
+        assert_eq!(resumed(&mut part(5), 0, 10, Some(5)), (5, 0));
+        assert_eq!(resumed(&mut part(5), 5, 10, Some(5)), (5, 0));
+    }
+
+    #[test]
+    fn what_retention_removed_unread_is_counted_once() {
+        let mut part = part(5);
+        part.last = Some((4, 1));
+        assert_eq!(resumed(&mut part, 8, 10, Some(8)), (8, 3));
+        assert_eq!(resumed(&mut part, 8, 10, Some(8)), (8, 0));
+        // What was there before the subscription began was not lost by it.
+        assert_eq!(resumed(&mut self::part(0), 8, 10, Some(8)), (8, 0));
+    }
 }

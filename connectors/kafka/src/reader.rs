@@ -272,7 +272,7 @@ impl Reader {
     fn give_up(&mut self, slot: u64, code: Code) {
         self.unassign(slot);
         let Some(part) = self.parts.get_mut(&slot) else { return };
-        let (key, time) = (part.key.clone(), part.last.map(|(_, time)| time));
+        let (key, time) = (part.key.clone(), part.time());
         let pause = FIRST_BREAK.saturating_mul(1 << part.failures.min(10)).min(LONGEST_BREAK);
         part.failures += 1;
         let alive = Arc::downgrade(&part.alive);
@@ -300,7 +300,7 @@ impl Reader {
         }
         // Only a record, or the end, shows that it can be read.
         part.trouble = part.trouble.take().or(trouble);
-        let from = part.resume(bounds, &self.env.link.name);
+        let from = part.resume(bounds, &self.env.link.name, &self.env.link.lost);
         self.assign(&[(slot, from)]);
     }
 
@@ -375,7 +375,7 @@ async fn look_again(
     alive: Weak<()>,
     slot: u64,
     key: Key,
-    time: Option<i64>,
+    time: i64,
     mut pause: Duration,
 ) {
     let mut trouble = None;
@@ -393,7 +393,7 @@ async fn look_again(
             let _ = tokio::time::timeout(LONGEST_BREAK, there).await;
             continue;
         }
-        match env.resolver.bounds(&key, time).await {
+        match env.resolver.bounds(&key, Some(time)).await {
             Ok(bounds) => {
                 if let Some(desk) = desk.upgrade() {
                     desk.revive(slot, bounds, trouble);

@@ -108,7 +108,8 @@ impl Drop for Subscriptions {
     }
 }
 
-fn millis(time: SystemTime) -> i64 {
+/// Milliseconds since 1970.
+pub(crate) fn millis(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
