@@ -3,5 +3,6 @@
 pub(crate) mod connection;
 pub mod deflate;
 pub mod frame;
+mod io;
 pub(crate) mod outlet;
 pub mod upgrade;

@@ -5,6 +5,7 @@
 
 use super::deflate;
 use super::frame::{self, Decoder, Event, Limits, Violation, close_code};
+use super::io::{self, Progress, Tls};
 use super::outlet::{Held, Outlet};
 use crate::listener::Stream;
 use crate::process::{self, Answer, Context, Processed};
@@ -19,29 +20,12 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Tls = Box<TlsStream<tokio::net::TcpStream>>;
-
-/// How much is read at a time.
-const READ: usize = 8 * 1024;
-/// How long a closing socket may take for what waits.
-const LINGER: Duration = Duration::from_secs(5);
-/// How many bytes of a peer that was told to go are read and thrown away.
-const DISCARD: usize = 32 << 20;
-
-enum Io {
-    Read,
-    Writable,
-    Closed,
-}
 
 struct Connection {
     server: Server,
@@ -141,10 +125,10 @@ impl Connection {
             let may_read = self.may_go_on();
             let (tls, buffer) = (&mut self.tls, &mut self.buffer);
             tokio::select! {
-                io = std::future::poll_fn(|cx| poll_io(&outlet, tls, buffer, may_read, cx)) => match io {
-                    Io::Read => {}
-                    Io::Writable => { outlet.unblock(); outlet.flush(); }
-                    Io::Closed => break,
+                io = std::future::poll_fn(|cx| io::poll(&outlet, tls, buffer, may_read, cx)) => match io {
+                    Progress::Read => {}
+                    Progress::Writable => { outlet.unblock(); outlet.flush(); }
+                    Progress::Closed => break,
                 },
                 () = outlet.woken() => {}
                 done = async { match self.processing.as_mut() { Some(p) => p.await, None => std::future::pending().await } } => {
@@ -434,142 +418,8 @@ impl Connection {
 
     /// Sends what waits, for as long as a closing socket may take; the session's queue is not emptied into it.
     async fn last_words(&mut self) {
-        if self.outlet.dead() {
-            return;
+        if !self.outlet.dead() {
+            io::finish(&self.outlet, &mut self.tls, self.closed).await;
         }
-        let outlet = Arc::clone(&self.outlet);
-        let tls = &mut self.tls;
-        let finish = std::future::poll_fn(|cx| {
-            if let Some(tls) = tls.as_mut() {
-                return match poll_write(&outlet, tls, cx) {
-                    Poll::Ready(Ok(())) => Pin::new(tls).poll_shutdown(cx).map(|_| ()),
-                    Poll::Ready(Err(_)) => Poll::Ready(()),
-                    Poll::Pending => Poll::Pending,
-                };
-            }
-            let Some(plain) = outlet.plain() else { return Poll::Ready(()) };
-            while outlet.blocked() {
-                match plain.poll_write_ready(cx) {
-                    Poll::Ready(Ok(())) => {
-                        outlet.unblock();
-                        outlet.flush();
-                    }
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-                if outlet.dead() {
-                    return Poll::Ready(());
-                }
-            }
-            Poll::Ready(())
-        });
-        let _ = tokio::time::timeout(LINGER, finish).await;
-        // A socket that is closed with unread bytes is reset, and its peer may never read why: so the rest is read.
-        if let Some(plain) = self.outlet.plain().filter(|_| self.closed) {
-            let _ = socket2::SockRef::from(plain).shutdown(std::net::Shutdown::Write);
-            let _ = tokio::time::timeout(LINGER, discard(plain)).await;
-        }
-    }
-}
-
-/// Reads and writes as far as the socket goes without waiting; ready when there is something for the task to do.
-fn poll_io(
-    outlet: &Outlet,
-    tls: &mut Option<Tls>,
-    buffer: &mut BytesMut,
-    may_read: bool,
-    cx: &mut std::task::Context<'_>,
-) -> Poll<Io> {
-    if let Some(tls) = tls {
-        let congested = outlet.congested();
-        if let Poll::Ready(Err(_)) = poll_write(outlet, tls, cx) {
-            return Poll::Ready(Io::Closed);
-        }
-        if congested && !outlet.congested() {
-            return Poll::Ready(Io::Writable); // frames may wait in the buffer for this
-        }
-        if !may_read {
-            return Poll::Pending;
-        }
-        return match poll_read(Pin::new(tls.as_mut()), buffer, cx) {
-            Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(Io::Read),
-            Poll::Ready(_) => Poll::Ready(Io::Closed),
-            Poll::Pending => Poll::Pending,
-        };
-    }
-    let Some(plain) = outlet.plain() else { return Poll::Ready(Io::Closed) };
-    if outlet.blocked() {
-        match plain.poll_write_ready(cx) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Io::Writable),
-            Poll::Ready(Err(_)) => return Poll::Ready(Io::Closed),
-            Poll::Pending => {}
-        }
-    }
-    if !may_read {
-        return Poll::Pending;
-    }
-    loop {
-        match plain.poll_read_ready(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Io::Closed),
-            Poll::Ready(Ok(())) => {}
-        }
-        buffer.reserve(READ);
-        match plain.try_read_buf(buffer) {
-            Ok(0) => return Poll::Ready(Io::Closed),
-            Ok(_) => return Poll::Ready(Io::Read),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if buffer.is_empty() {
-                    *buffer = BytesMut::new();
-                }
-            }
-            Err(_) => return Poll::Ready(Io::Closed),
-        }
-    }
-}
-
-/// Reads what still comes, up to a bound, until the peer closes.
-async fn discard(stream: &tokio::net::TcpStream) {
-    let mut chunk = vec![0; READ];
-    let mut left = DISCARD;
-    while left > 0 && stream.readable().await.is_ok() {
-        match stream.try_read(&mut chunk) {
-            Ok(0) => return,
-            Ok(n) => left = left.saturating_sub(n),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
-fn poll_write(outlet: &Outlet, tls: &mut Tls, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
-    loop {
-        let round = outlet.write_round(|slices| match Pin::new(tls.as_mut()).poll_write_vectored(cx, slices) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        match round {
-            Ok(true) => {}
-            Ok(false) => return Pin::new(tls.as_mut()).poll_flush(cx),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-            Err(error) => return Poll::Ready(Err(error)),
-        }
-    }
-}
-
-fn poll_read(
-    stream: Pin<&mut impl AsyncRead>,
-    buffer: &mut BytesMut,
-    cx: &mut std::task::Context<'_>,
-) -> Poll<io::Result<usize>> {
-    let mut chunk = [0u8; READ / 4];
-    let mut read = ReadBuf::new(&mut chunk);
-    match stream.poll_read(cx, &mut read) {
-        Poll::Ready(Ok(())) => {
-            buffer.extend_from_slice(read.filled());
-            Poll::Ready(Ok(read.filled().len()))
-        }
-        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Pending => Poll::Pending,
     }
 }
