@@ -19,6 +19,7 @@
 
 mod config;
 mod connector;
+mod ids;
 mod inflow;
 mod link;
 mod live;

@@ -5,6 +5,7 @@
 //! poll only waits, and new work interrupts it. Each request is confirmed by an event, those of one kind in the same order,
 //! which tells the packet id it got.
 
+use crate::ids::PacketIds;
 use crate::inflow::Arrival;
 use crate::link::{AHEAD, Limits, Link};
 use crate::parked::STILL;
@@ -15,7 +16,7 @@ use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Packet, PubAck, Publish, SubAck, SubscribeProperties};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, Request};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// After so much silence the broker is asked whether it is there.
@@ -414,41 +415,5 @@ impl<'a> Live<'a> {
             _ => None,
         });
         self.link.shared.line.put_back(self.publishes.into_values().chain(handed).collect());
-    }
-}
-
-/// Foretells which packet id the event loop will give next, and knows which are in use: 1, 2, … up to the receive maximum and
-/// again from 1. A request is only handed over when its id is free, as the event loop stops over one that is not.
-struct PacketIds {
-    last: u16,
-    max: u16,
-    used: HashSet<u16>,
-}
-
-impl PacketIds {
-    fn up_to(max: u16) -> PacketIds {
-        PacketIds { last: 0, max: max.max(1), used: HashSet::new() }
-    }
-
-    fn peek(&self) -> Option<u16> {
-        let next = self.last + 1;
-        (!self.used.contains(&next)).then_some(next)
-    }
-
-    fn take(&mut self, id: u16) {
-        self.last = if id == self.max { 0 } else { id };
-        self.used.insert(id);
-    }
-
-    /// The id that a request got is the foretold one, or this follows the event loop.
-    fn settle(&mut self, foretold: u16, got: u16) {
-        if foretold != got {
-            self.used.remove(&foretold);
-            self.take(got);
-        }
-    }
-
-    fn free(&mut self, id: u16) {
-        self.used.remove(&id);
     }
 }
