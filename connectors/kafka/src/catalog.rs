@@ -38,6 +38,19 @@ impl Catalog {
         self.merge(asked, answered)
     }
 
+    /// The same with one topic as an answer about it alone tells; `None`: nothing new.
+    pub(crate) fn with(&self, name: &ByteString, metadata: &Metadata) -> Option<Catalog> {
+        let found =
+            metadata.topics().iter().find(|topic| topic.name() == &name[..] && !topic.partitions().is_empty())?;
+        let known = Known { leaders: leaders(found), doubtful: false };
+        if self.topics.get(name).is_some_and(|before| before.leaders == known.leaders && !before.doubtful) {
+            return None;
+        }
+        let mut catalog = self.clone();
+        catalog.topics.insert(name.clone(), known);
+        Some(catalog)
+    }
+
     fn merge<'a>(&self, asked: Instant, answered: impl Iterator<Item = (&'a str, Arc<[i32]>)>) -> Catalog {
         let mut topics: HashMap<ByteString, Known> =
             answered.map(|(name, leaders)| (name.into(), Known { leaders, doubtful: false })).collect();

@@ -3,31 +3,26 @@
 //! The *gate* is open while the cluster answers. It closes at once when librdkafka has lost every broker, and opens
 //! again only by an answer: while it is closed, publishes wait on our side, where they are surely not stored.
 
+mod ask;
+mod listen;
+
+pub(crate) use ask::run;
+pub(crate) use listen::{Listening, log, producer_error};
+
 use crate::catalog::Catalog;
-use crate::publish::Line;
 use crate::trouble::Troubles;
+use bytestring::ByteString;
 use connector::{Context, Health, HealthCell};
 use parking_lot::{Condvar, Mutex};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::metadata::Metadata;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How often a cluster that answers is asked whether it still does.
-const ASK_EVERY: Duration = Duration::from_secs(1);
-/// The same while it does not answer.
-const ASK_AGAIN: Duration = Duration::from_millis(300);
-/// How long without an answer means down. With the two timeouts below, an outage shows within four seconds.
-const SILENCE: Duration = Duration::from_millis(2500);
-const SHORT_ANSWER: Duration = Duration::from_secs(1);
-const FULL_ANSWER: Duration = Duration::from_secs(3);
-/// The least time between two questions for all topics, so that publishes to missing topics cannot flood the cluster.
-const FULL_APART: Duration = Duration::from_millis(100);
+/// How many topics wait to be asked for; beyond, all are asked for.
+const MOST_WANTED: usize = 1024;
 
 /// How long a failed connection may be the cause of what does not work.
 const RECENT: Duration = Duration::from_secs(30);
@@ -46,6 +41,8 @@ pub(crate) struct Link {
     pub(crate) lost: AtomicU64,
     health: HealthCell,
     catalog: watch::Sender<Arc<Catalog>>,
+    /// When topics were last asked for one by one, for a while.
+    looks: watch::Sender<HashMap<ByteString, Instant>>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -66,6 +63,8 @@ struct State {
     /// What does not work although the cluster answers.
     troubles: Troubles,
     refresh: Option<Instant>,
+    /// Topics to be asked for, and when.
+    wanted: HashMap<ByteString, Instant>,
     /// The producer failed for good, and when a new one is to be made.
     rebuild: Option<Instant>,
     /// When a new one was last made, and how long to wait if that does not work either.
@@ -80,6 +79,7 @@ impl Link {
             lost: AtomicU64::new(0),
             health: HealthCell::default(),
             catalog: watch::Sender::new(Arc::default()),
+            looks: watch::Sender::default(),
             state: Mutex::default(),
             wake: Condvar::new(),
         })
@@ -113,6 +113,30 @@ impl Link {
     pub(crate) fn complaint(&self) -> String {
         let state = self.state.lock();
         state.complaint.as_ref().map_or_else(|| "Kafka does not answer".to_owned(), |(_, text)| text.clone())
+    }
+
+    /// When topics were last asked for one by one. The catalog holds what was found before this tells.
+    pub(crate) fn looks(&self) -> watch::Receiver<HashMap<ByteString, Instant>> {
+        self.looks.subscribe()
+    }
+
+    /// When the newest answer about this topic was asked for.
+    pub(crate) fn asked_about(&self, topic: &str) -> Option<Instant> {
+        let alone = self.looks.borrow().get(topic).copied();
+        alone.max(self.catalog.borrow().asked)
+    }
+
+    /// Asks for one topic after a while.
+    pub(crate) fn look_for(&self, topic: &ByteString, delay: Duration) {
+        let at = Instant::now() + delay;
+        let mut state = self.state.lock();
+        if state.wanted.len() >= MOST_WANTED && !state.wanted.contains_key(topic) {
+            drop(state);
+            return self.refresh_after(delay);
+        }
+        let due = state.wanted.entry(topic.clone()).or_insert(at);
+        *due = at.min(*due);
+        self.wake.notify_all();
     }
 
     /// Asks for all topics again, as soon as the cluster allows.
@@ -280,137 +304,4 @@ impl Link {
             tracing::warn!(connector = %self.name, reason = text, "Kafka does not answer");
         }
     }
-
-    /// Waits until there is something to ask.
-    fn wait(&self, next: Instant, full_from: Instant) -> Wish {
-        let mut state = self.state.lock();
-        loop {
-            let now = Instant::now();
-            if state.stop {
-                return Wish::Stop;
-            }
-            if state.rebuild.is_some_and(|at| at <= now) {
-                state.rebuild = None;
-                state.rebuilt = state.rebuilt.map(|(_, pause)| (now, pause));
-                return Wish::Rebuild;
-            }
-            let closings = state.closings;
-            let refresh = state.refresh.map(|at| at.max(full_from));
-            if refresh.is_some_and(|at| at <= now) {
-                state.refresh = None;
-                return Wish::Ask { full: true, closings };
-            }
-            // A gate that has just closed is worth a question at once: most often nothing is wrong with it.
-            if next <= now || (state.up && !state.gate && state.rebuild.is_none()) {
-                return Wish::Ask { full: false, closings };
-            }
-            let first = [refresh, state.rebuild].into_iter().flatten().fold(next, Instant::min);
-            self.wake.wait_until(&mut state, first);
-        }
-    }
 }
-
-enum Wish {
-    Ask { full: bool, closings: u64 },
-    Rebuild,
-    Stop,
-}
-
-/// The thread that asks. It ends by [`Link::stop`].
-pub(crate) fn run(link: &Link, line: &Arc<Line>, discover_every: Duration) {
-    let mut heard = Instant::now();
-    let mut next = heard;
-    let mut full_due = heard;
-    let mut full_from = heard;
-    loop {
-        let (mut full, closings) = match link.wait(next, full_from) {
-            Wish::Stop => return,
-            Wish::Rebuild => {
-                line.rebuild();
-                continue;
-            }
-            Wish::Ask { full, closings } => (full, closings),
-        };
-        if let Some(reason) = line.fatal() {
-            link.producer_is_fatal(&reason);
-        }
-        let asked = Instant::now();
-        full |= asked >= full_due || !link.up();
-        let some_topic = if full { None } else { link.topics().topics().next().map(|(name, _)| name.clone()) };
-        let patience = if some_topic.is_some() { SHORT_ANSWER } else { FULL_ANSWER };
-        let answer = line.metadata(some_topic.as_deref(), patience);
-        match answer {
-            Ok(metadata) => {
-                heard = Instant::now();
-                next = heard + ASK_EVERY;
-                if some_topic.is_none() {
-                    full_due = asked + discover_every;
-                    full_from = heard + FULL_APART;
-                    publish_catalog(link, asked, &metadata);
-                }
-                link.answered(closings);
-            }
-            Err(error) => {
-                next = Instant::now() + if link.up() { Duration::ZERO } else { ASK_AGAIN };
-                if heard.elapsed() >= SILENCE || !link.open() {
-                    link.silent(&error);
-                }
-            }
-        }
-        line.pump();
-        line.sweep();
-        line.watch();
-    }
-}
-
-fn publish_catalog(link: &Link, asked: Instant, metadata: &Metadata) {
-    let catalog = link.topics().next(asked, metadata);
-    if catalog.doubtful() || catalog.leaderless() {
-        link.refresh_after(ASK_EVERY);
-    }
-    link.catalog.send_replace(Arc::new(catalog));
-}
-
-/// Puts librdkafka's log and errors where ours are.
-pub(crate) fn log(link: &Link, level: RDKafkaLogLevel, facility: &str, text: &str) {
-    // A lost or refused connection is said once by the health, not by every attempt; and each client is given the other
-    // kind's properties as well, which is what CONFWARN is about.
-    // Of a connection that was closed by the other side only the log says what may be the cause.
-    if facility == "FAIL"
-        && let Some((_, reason)) = text.split_once("]: ")
-        && !reason.contains("_DESTROY")
-    {
-        link.note(FAILED_CONNECTION, reason);
-    }
-    let routine = ["FAIL", "ERROR", "CONFWARN", "TERMINATE", "REQTMOUT", "GETPID", "MAXPOLL"].contains(&facility);
-    let connector = &link.name;
-    match level {
-        _ if routine => tracing::debug!(target: "librdkafka", %connector, facility, "{text}"),
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::error!(target: "librdkafka", %connector, facility, "{text}");
-        }
-        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", %connector, facility, "{text}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            tracing::info!(target: "librdkafka", %connector, facility, "{text}");
-        }
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", %connector, facility, "{text}"),
-    }
-}
-
-/// The producer's errors.
-pub(crate) fn producer_error(link: &Link, error: &KafkaError, reason: &str) {
-    link.complain(error, reason, true);
-}
-
-/// What a consumer tells besides records.
-pub(crate) struct Listening(pub(crate) Arc<Link>);
-
-impl ClientContext for Listening {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        log(&self.0, level, facility, text);
-    }
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.complain(&error, reason, false);
-    }
-}
-impl ConsumerContext for Listening {}

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 
 /// How many records are handed over before the lock is let go for a moment.
 const AT_ONCE: usize = 256;
-/// In how many catalogs a topic must be missing before a publish to it is refused; the first may be older than the topic.
+/// In how many answers a topic must be missing before a publish to it is refused; the first may be older than the topic.
 const MISSES: u32 = 2;
 /// The same for a topic that we have just made.
 const MISSES_OF_OURS: u32 = 25;
@@ -233,8 +233,8 @@ impl Line {
         } else {
             let name = name.clone();
             let lane = Lane { queue: [waiting].into(), since: Instant::now(), misses: 0, making: Making::No };
+            self.link.look_for(&name, Duration::ZERO);
             state.lanes.insert(name, lane);
-            self.link.refresh();
         }
         Ok((deadline, ticket, answer))
     }
@@ -281,7 +281,7 @@ impl Line {
         }
         let mut refused = Vec::new();
         for (name, lane) in &mut *lanes {
-            match catalog.asked {
+            match self.link.asked_about(name) {
                 Some(asked) if asked > lane.since => (lane.misses, lane.since) = (lane.misses + 1, Instant::now()),
                 _ => continue,
             }
@@ -289,7 +289,7 @@ impl Line {
             if lane.making == Making::Asked {
                 continue;
             } else if lane.misses < patience {
-                self.link.refresh_after(LOOK_AGAIN);
+                self.link.look_for(name, LOOK_AGAIN);
             } else if lane.making == Making::No && self.make_topic(name, &catalog) {
                 lane.making = Making::Asked;
             } else {
@@ -315,7 +315,7 @@ impl Line {
                 if let Some(lane) = state.lanes.get_mut(name) {
                     (lane.making, lane.misses) = (Making::Made, 0);
                 }
-                self.link.refresh();
+                self.link.look_for(name, Duration::ZERO);
             }
             Err(error) => refuse(&mut state.lanes, name, &error),
         }

@@ -385,7 +385,7 @@ async fn look_again(
         let (Some(env), true) = (env.upgrade(), alive.strong_count() > 0) else { return };
         if env.link.topics().partitions(&key.0).is_none_or(|count| count <= key.1) {
             trouble = None;
-            env.link.refresh();
+            env.link.look_for(&key.0, Duration::ZERO);
             let mut catalogs = env.link.catalog();
             drop(env);
             // A deleted topic may never come back: look up now and then whether anybody still wants it.

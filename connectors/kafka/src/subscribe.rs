@@ -185,16 +185,26 @@ impl Follower {
     /// A catalog that tells what was there at the call.
     async fn first_catalog(&self) -> Result<Arc<Catalog>, SubscribeError> {
         let link = &self.env.link;
-        let exact = self.call.filter.as_exact(&SYNTAX);
-        if let Some(topic) = &exact
-            && link.topics().partitions(topic).is_some()
-        {
-            return Ok(link.topics());
+        let Some(topic) = self.call.filter.as_exact(&SYNTAX) else {
+            link.refresh();
+            let mut catalogs = link.catalog();
+            let fresh = catalogs.wait_for(|catalog| catalog.asked.is_some_and(|asked| asked >= self.call.at)).await;
+            return fresh.map(|catalog| catalog.clone()).map_err(|_| SubscribeError::Closed);
+        };
+        let (mut catalogs, mut looks) = (link.catalog(), link.looks());
+        let there = || link.topics().partitions(&topic).is_some();
+        let fresh = || link.asked_about(&topic).is_some_and(|asked| asked >= self.call.at);
+        if !there() {
+            link.look_for(&topic.as_str().into(), Duration::ZERO);
         }
-        link.refresh();
-        let mut catalogs = link.catalog();
-        let fresh = catalogs.wait_for(|catalog| catalog.asked.is_some_and(|asked| asked >= self.call.at)).await;
-        fresh.map(|catalog| catalog.clone()).map_err(|_| SubscribeError::Closed)
+        while !there() && !fresh() {
+            let changed = tokio::select! {
+                changed = catalogs.changed() => changed,
+                changed = looks.changed() => changed,
+            };
+            changed.map_err(|_| SubscribeError::Closed)?;
+        }
+        Ok(link.topics())
     }
 
     /// The partitions that fit and were not known before.
