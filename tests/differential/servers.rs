@@ -1,0 +1,69 @@
+//! The pairs of servers, each with the same options.
+
+use gateway_tests::gateway::Gateway;
+use gateway_tests::lab::{free_ports, tests_dir};
+use std::process::Command;
+
+/// A pair's name, CometD's options, the gateway's config.
+const PAIRS: [(&str, &str, &str); 4] = [
+    ("plain", "maxMessageSize=65536", "bayeux: { extensions: [], max_message_size: 64KiB }"),
+    ("short", "timeout=1000 maxInterval=2000", "bayeux: { extensions: [], timeout: 1s, max_interval: 2s }"),
+    (
+        "open",
+        "interval=300 maxSessionsPerBrowser=2 trustClientSession=true",
+        "bayeux: { extensions: [], interval: 300ms, max_sessions_per_browser: 2, trust_client_session: true }",
+    ),
+    ("ack", "ext=ack timeout=2000", "bayeux: { extensions: [ack], timeout: 2s }"),
+];
+
+/// CometD's server and the gateway.
+pub struct Pair {
+    pub name: &'static str,
+    pub cometd: Cometd,
+    pub gateway: Gateway,
+}
+
+impl Pair {
+    /// All pairs, up.
+    pub fn all() -> Vec<Pair> {
+        std::thread::scope(|scope| {
+            let starting: Vec<_> = PAIRS
+                .iter()
+                .map(|&(name, options, config)| {
+                    scope.spawn(move || Pair { name, cometd: Cometd::start(options), gateway: Gateway::start(config) })
+                })
+                .collect();
+            starting.into_iter().map(|pair| pair.join().expect("both servers start")).collect()
+        })
+    }
+}
+
+/// CometD's server by `tests/peers/cometd/run`, on a port of its own; stopped when dropped.
+pub struct Cometd {
+    pub port: u16,
+    options: &'static str,
+    dir: tempfile::TempDir,
+}
+
+impl Cometd {
+    fn start(options: &'static str) -> Cometd {
+        let dir = tempfile::Builder::new().prefix("cometd-").tempdir().expect("a temporary folder");
+        let cometd = Cometd { port: free_ports(1), options, dir };
+        let output = cometd.command("start").output().expect("bash runs");
+        assert!(output.status.success(), "CometD does not start: {}", String::from_utf8_lossy(&output.stderr));
+        cometd
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(tests_dir().join("peers/cometd/run"));
+        command.arg(verb).env("LAB_DIR", self.dir.path());
+        command.env("COMETD_PORT", self.port.to_string()).env("COMETD_OPTIONS", self.options);
+        command
+    }
+}
+
+impl Drop for Cometd {
+    fn drop(&mut self) {
+        let _ = self.command("stop").output();
+    }
+}
