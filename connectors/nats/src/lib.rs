@@ -6,6 +6,7 @@
 //! | while NATS is away, a publish | fails at once | waits in line until its deadline, then fails |
 //! | positions | none | the stream's sequence |
 //! | a slow reader | loses what its buffer cannot hold, counted | makes the connector wait |
+//! | a subscription is ready when | the server has taken it | each of its streams has a consumer for it |
 //!
 //! Core NATS delivers at most once: what was handed to the socket is lost when the connection dies before the server
 //! has read it, and what is published while a subscriber's connection is down never reaches it.
@@ -13,6 +14,11 @@
 //! With JetStream, "surely not stored" is taken literally: a record fails with [`connector::PublishError::Unavailable`]
 //! only while it is still in the connector's own line, or when the server has said no. Once it was handed to the
 //! client, a lost connection or a missing answer is [`connector::PublishError::OutcomeUnknown`].
+//!
+//! Streams are read by consumers of the connector's own, without acknowledgements: a stream with the retention
+//! `workqueue` or `interest` would lose messages by that or to that, so a subscription to it is refused. What a stream's
+//! limits remove before a slow reader comes to it is counted in [`dropped`](connector::Connector::dropped). Nothing is
+//! published to inboxes or to the subjects of NATS itself (`$…`, but for `$KV.…`), whatever the topic's values are.
 //!
 //! The way of a publish: [`Connector::publish`](connector::Connector::publish) checks it and puts it in the line
 //! (`publish.rs`), one task hands the line to the client in order, another collects the answers, which arrive through

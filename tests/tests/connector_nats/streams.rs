@@ -64,6 +64,32 @@ async fn ten_thousand_foreign_messages_arrive_once_in_order_at_a_slow_reader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_stream_removes_before_a_slow_reader_comes_to_it_is_counted() {
+    let nats = own();
+    make(&nats, "ORDERS", "orders.>");
+    foreign(&nats, "orders.a", &numbers(1..3001));
+    let connector = jetstream(&nats);
+    let mut reader = begin(&connector, "orders.*", Start::Earliest, 1);
+    reader.subscription.ready().await.unwrap();
+    assert_eq!(reader.text().await, "1");
+    ask(&nats, "STREAM.PURGE.ORDERS", &json!({ "seq": 2001 })); // as a limit would: keeps 2001 to 3000
+    let mut seen = vec!["1".to_owned()];
+    while seen.last().is_some_and(|last| last != "3000") {
+        seen.push(reader.text().await);
+    }
+    assert!(seen.len() < 2000, "the reader was not slow");
+    assert_eq!(seen.len() as u64 + connector.dropped(), 3000, "every record is given or counted");
+    // What is not for a reader is not missed.
+    let mut rare = read(&connector, "orders.rare", Start::Live).await;
+    let before = connector.dropped();
+    store(&connector, "orders.rare", "first").await;
+    foreign(&nats, "orders.a", &numbers(0..100));
+    store(&connector, "orders.rare", "second").await;
+    assert_eq!(rare.texts(2).await, ["first", "second"]);
+    assert_eq!(connector.dropped(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subject_without_a_stream_is_unknown_until_someone_makes_one() {
     let nats = own();
     let connector = jetstream(&nats);

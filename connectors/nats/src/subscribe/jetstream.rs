@@ -5,7 +5,7 @@
 //! one was made or changed, after every reconnect, and now and then.
 
 use super::place::{Left, Place};
-use super::reader::Reader;
+use super::reader::{Lag, Reader};
 use super::{Ready, Wanted};
 use crate::api::{Api, ApiError, Origin, StreamInfo, unix_nanoseconds};
 use crate::link::Link;
@@ -143,7 +143,7 @@ impl Reading {
                 Start::At(time) => Some(unix_nanoseconds(time)),
                 _ => None,
             };
-            let mut reader = self.reader(stream, Place { created: info.created, from, not_before, last: None });
+            let mut reader = self.reader(stream, Place::new(info.created, from, not_before));
             reader.first = Some(reader.make_consumer(&connection).await?);
             readers.push(reader);
         }
@@ -202,7 +202,7 @@ impl Reading {
     fn reader(&self, stream: String, place: Place) -> Reader {
         let (wanted, sink) = (self.wanted.clone(), self.sink.clone());
         let (api, trouble) = (self.api.clone(), self.api.link.trouble());
-        Reader { api, stream, place, wanted, sink, barren: 0, failures: 0, first: None, trouble }
+        Reader { api, stream, place, wanted, sink, trouble, barren: 0, failures: 0, first: None, lag: Lag::default() }
     }
 
     async fn retry(&self) {

@@ -17,12 +17,44 @@ pub(super) struct Place {
     pub not_before: Option<i128>,
     /// The last message: its sequence and time.
     pub last: Option<(u64, i64)>,
+    /// Up to here nothing is left to be read. Ahead of `last` where the messages between are not for this reader.
+    pub passed: Option<u64>,
 }
 
 impl Place {
+    /// A place that nothing was read from yet.
+    pub(super) fn new(created: String, from: Origin, not_before: Option<i128>) -> Self {
+        Place { created, from, not_before, last: None, passed: None }
+    }
+
     /// The beginning of a stream.
     pub(super) fn beginning(created: String) -> Self {
-        Place { created, from: Origin::First, not_before: None, last: None }
+        Place::new(created, Origin::First, None)
+    }
+
+    /// The server gives messages from that sequence on.
+    pub(super) fn start(&mut self, next: u64) {
+        self.from = Origin::Sequence(next);
+        self.reach(next.saturating_sub(1));
+    }
+
+    /// Nothing is left to be read up to that sequence.
+    pub(super) fn reach(&mut self, sequence: u64) {
+        self.passed = Some(self.passed.map_or(sequence, |passed| passed.max(sequence)));
+    }
+
+    /// Whether messages lie between.
+    pub(super) fn jumps_to(&self, sequence: u64) -> bool {
+        self.passed.is_some_and(|passed| sequence > passed + 1)
+    }
+
+    /// How many messages before `next` were removed from the stream before they were read; at most, since some may not
+    /// have been for this reader. They are done with.
+    pub(super) fn overtaken(&mut self, first_seq: u64, next: u64) -> u64 {
+        let Some(passed) = self.passed else { return 0 };
+        let missed = first_seq.min(next).saturating_sub(passed + 1);
+        self.reach(passed + missed);
+        missed
     }
 
     /// It was given out, or passed over.
@@ -38,13 +70,15 @@ impl Place {
     pub(super) fn pass(&mut self, sequence: u64, time: i64) {
         self.last = Some((sequence, time));
         self.from = Origin::Sequence(sequence + 1);
+        self.reach(sequence);
     }
 
-    /// Where to go on, given what the stream is now.
+    /// Where to go on, given what the stream is now. Returns how many messages were removed unread; see
+    /// [`Place::overtaken`].
     ///
     /// A server that crashes may lose the end of a stream, and gives its sequences to other messages afterwards. Only
     /// the time tells those from the ones that were read.
-    pub(super) fn follow(&mut self, info: &StreamInfo) {
+    pub(super) fn follow(&mut self, info: &StreamInfo) -> u64 {
         if self.created != info.created {
             *self = Place::beginning(info.created.clone());
         } else if let Some((sequence, time)) = self.last {
@@ -52,11 +86,12 @@ impl Place {
                 let next = i128::from(time) + 1;
                 self.from = Origin::Time(next);
                 self.not_before = Some(self.not_before.map_or(next, |start| start.max(next)));
-                self.last = None;
+                (self.last, self.passed) = (None, None);
             } else {
                 self.from = Origin::Sequence(sequence + 1);
             }
         }
+        self.overtaken(info.state.first_seq, u64::MAX)
     }
 }
 
@@ -107,10 +142,37 @@ mod tests {
     }
 
     #[test]
+    fn what_was_removed_before_it_was_read_is_counted_once() {
+        let mut place = Place::beginning("A".into());
+        assert_eq!(place.follow(&stream("A", 50, 200)), 0, "what was there before the beginning is not missed");
+        place.start(50);
+        place.pass(100, 5_000);
+        assert_eq!(place.follow(&stream("A", 101, 200)), 0);
+        assert_eq!(place.follow(&stream("A", 111, 200)), 10);
+        assert_eq!(place.follow(&stream("A", 111, 200)), 0);
+        place.pass(111, 6_000);
+        place.reach(150); // the others up to there are not for this reader
+        assert_eq!(place.follow(&stream("A", 151, 200)), 0);
+        assert_eq!(place.follow(&stream("A", 201, 200)), 50, "all is gone");
+    }
+
+    #[test]
+    fn a_jump_counts_as_far_as_the_stream_was_emptied() {
+        let mut place = Place::beginning("A".into());
+        place.start(1);
+        place.pass(100, 5_000);
+        assert!(!place.jumps_to(101) && place.jumps_to(102));
+        assert_eq!(place.overtaken(90, 120), 0, "the messages between are there, and not for this reader");
+        assert_eq!(place.overtaken(106, 120), 5);
+        place.pass(120, 6_000);
+        assert_eq!(place.overtaken(300, 125), 4, "what is beyond may be on its way");
+    }
+
+    #[test]
     fn after_a_stream_lost_its_end_the_sequences_that_it_gives_again_are_new() {
         let mut place = Place::beginning("A".into());
         place.pass(100, 5_000);
-        place.follow(&stream("A", 1, 90));
+        assert_eq!(place.follow(&stream("A", 1, 90)), 0);
         assert_eq!(place.from, Origin::Time(5_001));
         assert!(!place.knows(91) && !place.too_old(5_001), "what is stored now is given out");
         assert!(place.too_old(5_000), "what was read is not");

@@ -17,7 +17,8 @@ use connector::{Inbound, Position};
 use futures_util::StreamExt as _;
 use rand::Rng as _;
 use serde_json::json;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How many messages are asked for ahead of the sink.
@@ -35,6 +36,8 @@ const SUSPECT_AFTER: u32 = 2;
 
 /// How often in a row a consumer may be no good until that is said.
 const WARN_AFTER: u32 = 3;
+/// How often a slow reader looks whether the stream is emptied faster than it reads.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause between two consumers.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -53,6 +56,25 @@ pub(super) struct Reader {
     pub first: Option<Made>,
     /// Where it is said that the stream cannot be read.
     pub trouble: Trouble,
+    pub lag: Lag,
+}
+
+/// Whether the stream may be emptied faster than it is read.
+#[derive(Debug, Default)]
+pub(super) struct Lag {
+    /// The sink was full since the last look.
+    full: bool,
+    /// When it was looked whether something is missed, and nothing was.
+    looked: Option<Instant>,
+    /// That something is missed was logged.
+    told: bool,
+}
+
+impl Lag {
+    /// Whether a look is due. Each is a question to the server.
+    fn suspicious(&self) -> bool {
+        self.full && self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
+    }
 }
 
 /// A consumer at the server. Forgotten when its reading ends, in whatever way.
@@ -151,7 +173,7 @@ impl Reader {
     /// Makes a consumer from where to go on; from then on nothing can be missed.
     pub(super) async fn make_consumer(&mut self, connection: &Connected) -> Result<Made, ApiError> {
         let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.place.from).await?;
-        self.place.from = Origin::Sequence(consumer.next);
+        self.place.start(consumer.next);
         let (api, stream) = (self.api.clone(), self.stream.clone());
         Ok(Made { api, connection: connection.clone(), stream, consumer })
     }
@@ -171,7 +193,34 @@ impl Reader {
         } else if let Some((sequence, _)) = self.place.last.filter(|(last, _)| info.state.last_seq < *last) {
             tracing::warn!(stream = self.stream, sequence, "the stream lost its end: going on by time");
         }
-        self.place.follow(info);
+        let missed = self.place.follow(info);
+        self.count_missed(missed);
+    }
+
+    /// Counts what the stream's limits removed before it was read. It is logged once, since it will go on.
+    fn count_missed(&mut self, missed: u64) {
+        if missed == 0 {
+            return;
+        }
+        self.api.link.dropped().fetch_add(missed, Ordering::Relaxed);
+        if !std::mem::replace(&mut self.lag.told, true) {
+            let (stream, subject) = (&self.stream, &self.wanted.subject);
+            tracing::warn!(stream, subject, missed, "the stream removed messages before they were read");
+        }
+    }
+
+    /// Finds out whether messages before this one are missing because the stream has removed them.
+    async fn look_back(&mut self, sequence: u64) -> Result<(), ApiError> {
+        if !self.place.jumps_to(sequence) || !self.lag.suspicious() {
+            return Ok(());
+        }
+        let info = self.api.stream(&self.stream).await?;
+        let missed = self.place.overtaken(info.state.first_seq, sequence);
+        if missed == 0 {
+            (self.lag.full, self.lag.looked) = (false, Some(Instant::now()));
+        }
+        self.count_missed(missed);
+        Ok(())
     }
 
     async fn receive(
@@ -201,6 +250,9 @@ impl Reader {
             };
             if let Some(status) = message.status {
                 pull.on_status(status.as_u16(), &message)?;
+                if let Some(reached) = caught_up(&message, expected) {
+                    self.place.reach(reached);
+                }
                 self.works();
                 continue;
             }
@@ -215,6 +267,7 @@ impl Reader {
             pull.open = pull.open.saturating_sub(1);
             self.barren = 0;
             self.works();
+            self.look_back(delivered.stream_sequence).await?;
             let timestamp = delivered.time / 1_000_000;
             let record = record(message, Some(Position::Number(delivered.stream_sequence)), Some(timestamp));
             self.deliver(record, delivered.stream_sequence, delivered.time).await?;
@@ -224,13 +277,12 @@ impl Reader {
     /// Waits for room in the sink. This is what holds the asking back.
     async fn deliver(&mut self, record: Inbound, sequence: u64, time: i64) -> Result<(), End> {
         let known = self.place.knows(sequence);
-        if !known
-            && !self.place.too_old(time)
-            && self.wanted.matches(&record.topic)
-            && self.sink.send(record).await.is_err()
-        {
-            // The subscription ends with its sink; this task with it.
-            std::future::pending::<()>().await;
+        if !known && !self.place.too_old(time) && self.wanted.matches(&record.topic) {
+            self.lag.full |= self.sink.capacity() == 0;
+            if self.sink.send(record).await.is_err() {
+                // The subscription ends with its sink; this task with it.
+                std::future::pending::<()>().await;
+            }
         }
         if !known {
             self.place.pass(sequence, time);
@@ -262,6 +314,13 @@ impl Reader {
         tracing::debug!(stream = self.stream, sequence = stored.seq, "read a message by itself");
         self.deliver(record, stored.seq, time).await
     }
+}
+
+/// The sequence that a consumer has come to that has nothing to give now, as its heartbeat says; none while messages are
+/// missing that it gave.
+fn caught_up(heartbeat: &Message, expected: u64) -> Option<u64> {
+    let number = |name: &str| heartbeat.headers.as_ref()?.get(name)?.as_str().parse::<u64>().ok();
+    number("Nats-Last-Stream").filter(|_| number("Nats-Last-Consumer") == Some(expected - 1))
 }
 
 /// Requests for messages.
