@@ -128,40 +128,4 @@ fn tls_sets_the_security_protocol() {
     assert!(message.contains("ssl.ca.location"), "{message}");
 }
 
-/// No broker fails an idempotent producer for good on demand, so that librdkafka's own stand-in for one is asked to.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_producer_that_failed_for_good_is_made_anew() {
-    use rdkafka::mocking::MockCluster;
-    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-    let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic("orders", 1, 1).unwrap();
-    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
-    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refusal, refusal]);
-    let kind = ConnectorKind::of::<KafkaFactory>();
-    let plan = kind.plan(json!({ "brokers": [cluster.bootstrap_servers()] })).unwrap();
-    let connector = plan.connect(connector::Context { name: "orders".into(), node: "test".into() }).unwrap();
-    let mut health = connector.health();
-    let told = health.wait_for(|health| health.reason.contains("made anew")).await.unwrap().clone();
-    assert_ne!(told.state, connector::State::Up);
-    let confirmed = async {
-        loop {
-            let record = connector::Outbound {
-                topic: "orders".into(),
-                key: None,
-                partition: None,
-                payload: Some("1".into()),
-                headers: Vec::new(),
-                deadline: std::time::Instant::now() + std::time::Duration::from_secs(5),
-            };
-            match connector.publish(record).await {
-                Ok(position) => return position,
-                Err(connector::PublishError::Unavailable(_) | connector::PublishError::OutcomeUnknown(_)) => {}
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-    };
-    let position = tokio::time::timeout(std::time::Duration::from_secs(60), confirmed).await.unwrap();
-    assert!(position.is_some());
-    health.wait_for(|health| health.state == connector::State::Up).await.unwrap();
-    connector.close(std::time::Duration::from_secs(5)).await;
-}
+mod cluster;
