@@ -182,6 +182,9 @@ async fn what_nats_cannot_carry_is_refused_clearly() {
     let mut trimmed = record("a", "1");
     trimmed.headers = vec![("note".into(), Bytes::from_static(b" indented"))];
     let error = refusal(&connector, trimmed).await;
-    assert!(matches!(&error, PublishError::Rejected(why) if why.contains("note") && why.contains("space")), "{error:?}");
+    assert!(
+        matches!(&error, PublishError::Rejected(why) if why.contains("note") && why.contains("space")),
+        "{error:?}"
+    );
     assert_eq!(connector.publish(record("a", vec![b'x'; 60_000])).await, Ok(None));
 }

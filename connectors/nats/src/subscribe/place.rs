@@ -77,12 +77,12 @@ impl Place {
     /// [`Place::overtaken`].
     ///
     /// A server that crashes may lose the end of a stream, and gives its sequences to other messages afterwards. Only
-    /// the time tells those from the ones that were read.
-    pub(super) fn follow(&mut self, info: &StreamInfo) -> u64 {
+    /// the time tells those from the ones that were read. `replaced` says that it has given the last one already.
+    pub(super) fn follow(&mut self, info: &StreamInfo, replaced: bool) -> u64 {
         if self.created != info.created {
             *self = Place::beginning(info.created.clone());
         } else if let Some((sequence, time)) = self.last {
-            if info.state.last_seq < sequence {
+            if replaced || info.state.last_seq < sequence {
                 let next = i128::from(time) + 1;
                 self.from = Origin::Time(next);
                 self.not_before = Some(self.not_before.map_or(next, |start| start.max(next)));
@@ -133,10 +133,10 @@ mod tests {
     #[test]
     fn reading_goes_on_after_the_last_message() {
         let mut place = Place::beginning("A".into());
-        place.follow(&stream("A", 1, 200));
+        place.follow(&stream("A", 1, 200), false);
         assert_eq!(place.from, Origin::First);
         place.pass(100, 5_000);
-        place.follow(&stream("A", 1, 200));
+        place.follow(&stream("A", 1, 200), false);
         assert_eq!(place.from, Origin::Sequence(101));
         assert!(place.knows(100) && !place.knows(101));
     }
@@ -144,16 +144,16 @@ mod tests {
     #[test]
     fn what_was_removed_before_it_was_read_is_counted_once() {
         let mut place = Place::beginning("A".into());
-        assert_eq!(place.follow(&stream("A", 50, 200)), 0, "what was there before the beginning is not missed");
+        assert_eq!(place.follow(&stream("A", 50, 200), false), 0, "what was there before the beginning is not missed");
         place.start(50);
         place.pass(100, 5_000);
-        assert_eq!(place.follow(&stream("A", 101, 200)), 0);
-        assert_eq!(place.follow(&stream("A", 111, 200)), 10);
-        assert_eq!(place.follow(&stream("A", 111, 200)), 0);
+        assert_eq!(place.follow(&stream("A", 101, 200), false), 0);
+        assert_eq!(place.follow(&stream("A", 111, 200), false), 10);
+        assert_eq!(place.follow(&stream("A", 111, 200), false), 0);
         place.pass(111, 6_000);
         place.reach(150); // the others up to there are not for this reader
-        assert_eq!(place.follow(&stream("A", 151, 200)), 0);
-        assert_eq!(place.follow(&stream("A", 201, 200)), 50, "all is gone");
+        assert_eq!(place.follow(&stream("A", 151, 200), false), 0);
+        assert_eq!(place.follow(&stream("A", 201, 200), false), 50, "all is gone");
     }
 
     #[test]
@@ -172,13 +172,15 @@ mod tests {
     fn after_a_stream_lost_its_end_the_sequences_that_it_gives_again_are_new() {
         let mut place = Place::beginning("A".into());
         place.pass(100, 5_000);
-        assert_eq!(place.follow(&stream("A", 1, 90)), 0);
+        assert_eq!(place.follow(&stream("A", 1, 90), false), 0);
         assert_eq!(place.from, Origin::Time(5_001));
         assert!(!place.knows(91) && !place.too_old(5_001), "what is stored now is given out");
         assert!(place.too_old(5_000), "what was read is not");
         place.pass(91, 6_000);
-        place.follow(&stream("A", 1, 95));
+        place.follow(&stream("A", 1, 95), false);
         assert_eq!(place.from, Origin::Sequence(92));
+        place.follow(&stream("A", 1, 95), true);
+        assert_eq!((place.from, place.last), (Origin::Time(6_001), None), "it was lost and given again meanwhile");
     }
 
     #[test]
@@ -186,7 +188,7 @@ mod tests {
         let mut place = Place::beginning("A".into());
         place.pass(100, 5_000);
         place.not_before = Some(4_000);
-        place.follow(&stream("B", 1, 200));
+        place.follow(&stream("B", 1, 200), false);
         assert_eq!(place, Place::beginning("B".into()));
     }
 

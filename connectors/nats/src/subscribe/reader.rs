@@ -156,7 +156,8 @@ impl Reader {
             Some(made) => made,
             None => {
                 let info = self.api.stream(&self.stream).await?;
-                self.place(&info);
+                let replaced = self.last_was_replaced(&info).await?;
+                self.place(&info, replaced);
                 if self.barren >= SUSPECT_AFTER {
                     self.step_over().await?;
                 }
@@ -186,14 +187,32 @@ impl Reader {
         }
     }
 
+    /// Whether the last message's sequence belongs to another one now: the server lost the end of the stream, and what
+    /// came since has filled it again. Not known when the message was removed.
+    async fn last_was_replaced(&self, info: &StreamInfo) -> Result<bool, ApiError> {
+        let Some((sequence, time)) = self.place.last else { return Ok(false) };
+        if self.place.created != info.created || !(info.state.first_seq..=info.state.last_seq).contains(&sequence) {
+            return Ok(false);
+        }
+        match self.api.message(&self.stream, sequence, &self.wanted.subject).await {
+            Ok(Some(stored)) if stored.seq == sequence && time > 0 => {
+                Ok(nanoseconds(&stored.time).is_some_and(|stored| stored != i128::from(time)))
+            }
+            Ok(_) | Err(ApiError::Refused { .. } | ApiError::Denied(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where to go on, given what the stream is now.
-    fn place(&mut self, info: &StreamInfo) {
+    fn place(&mut self, info: &StreamInfo, replaced: bool) {
         if self.place.created != info.created {
             tracing::warn!(stream = self.stream, "the stream was made anew: reading it from its beginning");
-        } else if let Some((sequence, _)) = self.place.last.filter(|(last, _)| info.state.last_seq < *last) {
+        } else if let Some((sequence, _)) = self.place.last
+            && (replaced || info.state.last_seq < sequence)
+        {
             tracing::warn!(stream = self.stream, sequence, "the stream lost its end: going on by time");
         }
-        let missed = self.place.follow(info);
+        let missed = self.place.follow(info, replaced);
         self.count_missed(missed);
     }
 
