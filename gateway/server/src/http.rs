@@ -135,13 +135,11 @@ async fn long_polling(server: Server, request: Request) -> Response {
         Err(why) => return why.response(&server),
     };
     // Any content type may hold JSON, as in CometD; tools such as curl say "form" unless they are told otherwise.
-    let form = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"))
+    let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let form = kind.starts_with(b"application/x-www-form-urlencoded")
         && !body.trim_ascii_start().starts_with(b"[")
         && !body.trim_ascii_start().starts_with(b"{");
-    let messages = if form { callback::form_messages(&body) } else { message::parse(&utf8(body)).ok() };
+    let messages = if form { callback::form_messages(&body) } else { message::parse(&utf8(body, kind)).ok() };
     match messages {
         Some(messages) if !messages.is_empty() => {
             let context = context(&server, parts, Carrier::LongPolling);
@@ -230,8 +228,15 @@ async fn discard(mut body: Body) {
     let _ = tokio::time::timeout(time, reading).await;
 }
 
-/// Invalid UTF-8 becomes U+FFFD, as CometD does over HTTP.
-fn utf8(body: Bytes) -> Bytes {
+/// The body as UTF-8. Invalid bytes become U+FFFD, as CometD does over HTTP. Of the other charsets that a content type
+/// may name, ISO-8859-1 is known, whose bytes are the first 256 characters.
+fn utf8(body: Bytes, content_type: &[u8]) -> Bytes {
+    let content_type = String::from_utf8_lossy(content_type).to_ascii_lowercase();
+    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
+    let charset = parameters.find(|(name, _)| *name == "charset").map(|(_, value)| value.trim_matches('"'));
+    if charset == Some("iso-8859-1") && !body.is_ascii() {
+        return body.iter().copied().map(char::from).collect::<String>().into();
+    }
     match String::from_utf8_lossy(&body) {
         std::borrow::Cow::Borrowed(_) => body,
         std::borrow::Cow::Owned(replaced) => replaced.into(),
