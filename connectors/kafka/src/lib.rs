@@ -11,7 +11,8 @@
 //!   the other partitions are read from the token's timestamp on: what was stored at the same time may come again.
 //! * **Limits**: a topic that is deleted and made anew is noticed when the cluster is asked in between, or when the new log
 //!   is shorter or its record at our offset is another. A start by time (also a live one while the broker is absent) goes by the
-//!   records' own timestamps.
+//!   records' own timestamps; so does noticing a topic made anew before anything was read from it.
+//! * **Health**: degraded, with the reason, while records stay unconfirmed or partitions unread although the cluster answers.
 //!
 //! Files: `config` and `properties` (settings), `kafka` (the whole), `link`, `catalog` and `trouble` (is the cluster there,
 //! what has it, what does not work), `publish`, `tally`, `create` and `outcome`, `subscribe`, `resolve`, `reading`, `desk`, `reader` and `part`, `topic`, `position`.

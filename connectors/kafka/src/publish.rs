@@ -360,7 +360,9 @@ impl Line {
             state.unconfirmed = None;
         } else if state.unconfirmed.is_none() {
             let cause = self.link.likely_cause();
-            let text = format!("Kafka answers, but has not confirmed records for more than 5 s: {cause}");
+            let text = format!(
+                "Kafka answers, but has not confirmed records for more than 5 s: enough replicas must be in sync, and {cause}"
+            );
             state.unconfirmed = Some(Trouble::new(&self.link, text));
         }
     }

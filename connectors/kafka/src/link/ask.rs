@@ -70,6 +70,10 @@ impl State {
         let mut due: Vec<_> =
             self.wanted.iter().filter(|(_, at)| **at <= now).map(|(t, at)| (*at, t.clone())).collect();
         due.sort_unstable_by_key(|(at, _)| *at);
+        if due.len() > TOPICS_AT_ONCE {
+            // One question for all, when it is its time, serves those who would wait for long.
+            self.refresh.get_or_insert(now);
+        }
         due.truncate(TOPICS_AT_ONCE);
         for (_, topic) in &due {
             self.wanted.remove(topic);

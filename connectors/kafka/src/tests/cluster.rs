@@ -86,6 +86,38 @@ async fn a_leader_that_cannot_be_reached_shows_although_the_cluster_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_read_shows_steadily_until_it_may_or_nobody_wants_it() {
+    let cluster = Cluster::new(1).unwrap();
+    cluster.create_topic("orders", 1, 1).unwrap();
+    let connector = connect(&cluster);
+    health(&connector, State::Up, "").await;
+    within("a publish is confirmed", connector.publish(record("orders", None))).await.unwrap();
+    let denied = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 1000];
+    for wanted in [true, false] {
+        cluster.request_errors(RDKafkaApiKey::Fetch, &denied);
+        let (sink, mut records) = mpsc::channel::<Inbound>(10);
+        let mut subscription =
+            connector.subscribe(TopicFilter::exact("orders", &SYNTAX), Start::Earliest, sink).unwrap();
+        within("the subscription is ready", subscription.ready()).await.unwrap();
+        health(&connector, State::Degraded, "allow Read").await;
+        let mut changes = connector.health();
+        changes.mark_unchanged();
+        // Long enough for several rounds of looking at the partition anew.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(!changes.has_changed().unwrap(), "{:?}", changes.borrow());
+        if wanted {
+            cluster.clear_request_errors(RDKafkaApiKey::Fetch);
+            health(&connector, State::Up, "").await;
+            within("a record arrives", records.recv()).await.unwrap();
+        } else {
+            drop(subscription);
+            health(&connector, State::Up, "").await;
+        }
+    }
+    connector.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_producer_that_failed_for_good_is_made_anew() {
     let cluster = Cluster::new(1).unwrap();
     cluster.create_topic("orders", 1, 1).unwrap();
