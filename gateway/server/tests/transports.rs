@@ -280,10 +280,14 @@ async fn sessions_without_a_connect_expire() {
     let session = Options { max_interval: Duration::from_millis(300), ..Options::default() };
     let running = Running::start(ServerSettings { session, ..ServerSettings::default() }).await;
     let mut socket = running.socket().await;
-    socket.handshake().await;
-    assert!(socket.next().await.is_none(), "the socket is closed");
+    let id = socket.handshake().await;
+    while running.server.stats().sessions_expired.get() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(running.server.session_count(), 0);
-    assert_eq!(running.server.stats().sessions_expired.get(), 1);
+    let reply = socket.ask(json!({"channel":"/meta/connect","clientId":id,"connectionType":"websocket"})).await;
+    assert_eq!((&reply["error"], &reply["advice"]["reconnect"]), (&json!("402::session_unknown"), &json!("handshake")));
+    socket.handshake().await;
 }
 
 #[tokio::test]

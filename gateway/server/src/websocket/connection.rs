@@ -186,7 +186,7 @@ impl Connection {
                 self.outlet.push(frame::pong_frame(&payload));
                 self.outlet.flush();
             }
-            Event::Close(code) => self.closed_by_peer(code.map_or(close_code::NORMAL, |(code, _)| code)),
+            Event::Close(code) => self.closed_by_peer(code.map(|(code, _)| code)),
             Event::Pong(_) | Event::Binary(_) | Event::Compressed { .. } => {} // as CometD: ignored
         }
     }
@@ -347,18 +347,18 @@ impl Connection {
             let held = self.outlet.control().held.take();
             self.held = None;
             self.timer = None;
-            let disconnected = reason == EndReason::Disconnected;
             if let Some(held) = held {
                 let mut reply = held.reply;
-                if disconnected {
-                    reply.advice = Some(Advice::new(Reconnect::None, 0));
+                if reason == EndReason::Disconnected {
+                    // Advice that is due is given, but for one thing.
+                    reply.advice.get_or_insert(Advice::new(Reconnect::None, 0)).reconnect = Reconnect::None;
                 } else {
                     reply = reply.refuse(unknown_session());
                 }
                 self.send(vec![reply]);
             }
-            if disconnected {
-                // The client closes; or it stays and handshakes again.
+            if matches!(reason, EndReason::Disconnected | EndReason::Expired) {
+                // The client closes; or it stays and handshakes again, for which it has some time.
                 self.timer = Some(Box::pin(tokio::time::sleep(self.server.settings().handshake_timeout)));
                 self.session = None;
                 self.outlet.carry(None);
@@ -405,13 +405,14 @@ impl Connection {
     }
 
     /// The peer listens no more: what it was not sent stays with the session, answers are nobody's any more.
-    fn closed_by_peer(&mut self, code: u16) {
+    fn closed_by_peer(&mut self, code: Option<u16>) {
         let unsent = self.outlet.retract();
         if let Some(session) = self.session.take() {
             session.detach(&self.outlet, self.held.take(), unsent);
         }
         self.awaited = FuturesUnordered::new();
-        self.outlet.push_close(frame::close_frame(code, ""));
+        // Its own code comes back to it, or none (RFC 6455, 5.5.1).
+        self.outlet.push_close(code.map_or_else(frame::empty_close_frame, |code| frame::close_frame(code, "")));
         self.outlet.flush();
         self.closed = true;
     }

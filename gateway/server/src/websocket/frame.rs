@@ -369,6 +369,11 @@ pub fn close_frame(code: u16, reason: &str) -> Bytes {
     frame(Opcode::Close, &[&code.to_be_bytes(), &reason.as_bytes()[..end]])
 }
 
+/// A close frame without a code: the answer to one.
+pub fn empty_close_frame() -> Bytes {
+    Bytes::from_static(&[0x88, 0])
+}
+
 /// The answer to a ping, with the ping's payload (which is at most 125 bytes; more would be cut).
 pub fn pong_frame(payload: &[u8]) -> Bytes {
     frame(Opcode::Pong, &[&payload[..payload.len().min(MAX_CONTROL_PAYLOAD)]])
