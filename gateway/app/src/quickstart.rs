@@ -47,8 +47,8 @@ pub async fn tick(bridge: Arc<Bridge>) {
         let (symbol, price) = &mut prices[next % count];
         let start = SYMBOLS[next % count].1;
         next += 1;
-        let step = f64::from(rand::rng().random_range(-100..=100)) / 100.0;
-        *price = (*price + step).max(1.0);
+        let step = f64::from(rand::rng().random_range(-40..=40)) / 10_000.0; // of the price
+        *price = (*price * (1.0 + step)).max(1.0);
         let change = (*price / start - 1.0) * 100.0; // per cent since the start
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let data = format!(r#"{{"symbol":"{symbol}","price":{price:.2},"change":{change:.2},"at":{at}}}"#);
