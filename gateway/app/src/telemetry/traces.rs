@@ -157,9 +157,9 @@ fn resource() -> Resource {
         .with_service_name("bayeux-gateway")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(KeyValue::new("service.instance.id", instance));
-    // Without the environment's word the detected name is a placeholder.
-    let placeholder = |value: &str| value.starts_with("unknown_service");
-    let words = detected.iter().filter(|(key, value)| key.as_str() != "service.name" || !placeholder(&value.as_str()));
+    // Without the environment's word the SDK makes a name up, which would hide ours.
+    let made_up = |value: &str| value.starts_with("unknown_service");
+    let words = detected.iter().filter(|(key, value)| key.as_str() != "service.name" || !made_up(&value.as_str()));
     builder.with_attributes(words.map(|(key, value)| KeyValue::new(key.clone(), value.clone()))).build()
 }
 
