@@ -26,8 +26,10 @@ pub use life::{
     health_is_up_and_the_probe_says_so,
 };
 pub use log::{
-    a_position_of_another_making_is_invalid, a_position_that_is_gone_is_told, earliest_gives_all_that_is_kept,
-    positions_of_many_partitions_lose_nothing, publish_positions_read_back, starting_at_a_time_skips_what_is_older,
+    a_cursor_of_another_log_is_refused, a_live_subscription_tells_where_it_begins, a_position_that_is_gone_is_told,
+    a_reader_with_nothing_to_read_is_told, earliest_gives_all_that_is_kept,
+    logs_that_a_cursor_does_not_name_begin_where_is_said, positions_of_many_partitions_lose_nothing,
+    publish_positions_read_back, starting_at_a_time_skips_what_is_older, the_end_of_a_log_is_told,
     without_a_log_old_records_are_refused,
 };
 pub use pressure::{a_deadline_is_kept, a_slow_reader_loses_nothing};
@@ -94,7 +96,11 @@ pub async fn run(fixture: &impl Fixture) {
         earliest_gives_all_that_is_kept
         starting_at_a_time_skips_what_is_older
         positions_of_many_partitions_lose_nothing
-        a_position_of_another_making_is_invalid
+        logs_that_a_cursor_does_not_name_begin_where_is_said
+        a_live_subscription_tells_where_it_begins
+        the_end_of_a_log_is_told
+        a_reader_with_nothing_to_read_is_told
+        a_cursor_of_another_log_is_refused
         a_position_that_is_gone_is_told
         a_topic_that_is_missing_is_refused_and_not_made
         a_slow_reader_loses_nothing

@@ -1,6 +1,6 @@
 //! The connector itself.
 
-use crate::{Health, Inbound, Outbound, Position, PublishError, SubscribeError, TopicFilter, TopicSyntax};
+use crate::{Cursor, Event, Health, Outbound, Place, PublishError, SubscribeError, TopicFilter, TopicSyntax};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
@@ -51,8 +51,16 @@ pub enum Start {
     Live,
     /// From the oldest kept.
     Earliest,
-    /// Strictly after this position.
-    After(Position),
+    /// Strictly after these places. A place must be in its log: at least the one before the oldest record that is kept, at
+    /// most the newest; a record that stands there must have the time that is said with it. Else the subscription is
+    /// refused by [`SubscribeError::PositionGone`], also when one of the logs is not there at all.
+    After {
+        /// How far each log is read.
+        cursor: Cursor,
+        /// Where logs begin that the filter matches and the cursor does not name: with the first record that is not older,
+        /// or with their oldest.
+        others: Option<SystemTime>,
+    },
     /// From the first record that is not older.
     At(SystemTime),
 }
@@ -78,7 +86,7 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`PublishError`]: the caller learns whether the record is surely not stored.
-    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Position>, PublishError>>;
+    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Place>, PublishError>>;
 
     /// Starts handing the records of all topics that match `filter` to `sink`, in the broker's order per partition.
     ///
@@ -94,7 +102,7 @@ pub trait Connector: Send + Sync + 'static {
         &self,
         filter: TopicFilter,
         start: Start,
-        sink: mpsc::Sender<Inbound>,
+        sink: mpsc::Sender<Event>,
     ) -> Result<Subscription, SubscribeError>;
 
     /// Reaches the broker once and says what is there: for `check --connect`. Lines for a person to read.
@@ -118,20 +126,30 @@ pub trait Connector: Send + Sync + 'static {
     fn close(&self, grace: Duration) -> BoxFuture<'_, ()>;
 }
 
+/// Where a subscription begins, once that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ready {
+    /// The place in each log that there is now, just before the first record that may come. Where there is no log, empty.
+    /// Logs that appear later are read from their beginning.
+    pub cursor: Cursor,
+    /// A single number says where a reader of this filter stands: there is one log, and the filter can match no other.
+    pub sole: bool,
+}
+
 /// Ends its subscription when dropped.
 pub trait SubscriptionGuard: Send + Sync + 'static {}
 impl<T: Send + Sync + 'static> SubscriptionGuard for T {}
 
 /// A running subscription: dropping it ends it.
 pub struct Subscription {
-    ready: oneshot::Receiver<Result<(), SubscribeError>>,
+    ready: oneshot::Receiver<Result<Ready, SubscribeError>>,
     retained: Option<Box<dyn Fn() + Send + Sync>>,
     _guard: Box<dyn SubscriptionGuard>,
 }
 
 impl Subscription {
     /// `ready` is told once the start has been resolved; `guard` ends the subscription by its own `Drop`.
-    pub fn new(ready: oneshot::Receiver<Result<(), SubscribeError>>, guard: impl SubscriptionGuard) -> Self {
+    pub fn new(ready: oneshot::Receiver<Result<Ready, SubscribeError>>, guard: impl SubscriptionGuard) -> Self {
         Subscription { ready, retained: None, _guard: Box::new(guard) }
     }
 
@@ -150,12 +168,12 @@ impl Subscription {
         }
     }
 
-    /// Resolves when the start is resolved: what is stored from then on arrives. Waits while the broker is absent.
+    /// Resolves when the start is resolved: where it is, and what is stored from then on arrives. Waits while the broker is absent.
     /// To be called once; later calls resolve at once to [`SubscribeError::Closed`].
     ///
     /// # Errors
     /// When the subscription can never begin, such as a position that is gone.
-    pub async fn ready(&mut self) -> Result<(), SubscribeError> {
+    pub async fn ready(&mut self) -> Result<Ready, SubscribeError> {
         match (&mut self.ready).await {
             Ok(result) => result,
             Err(_) => Err(SubscribeError::Closed),

@@ -1,6 +1,5 @@
 //! What can go wrong, told so that the caller knows what to do.
 
-use crate::Position;
 use thiserror::Error;
 
 /// Why a record was not confirmed. The variants decide what the publisher is told (design: `503` surely not stored,
@@ -39,13 +38,13 @@ pub enum SubscribeError {
     /// The start needs a log, and this broker has none.
     #[error("this connector keeps no log to read back")]
     NoLog,
-    /// The position is no longer, or not yet, in the log; what is there is named.
+    /// The position is no longer, or not yet, in the log, or the log was made anew; what is there is named.
     #[error("position is not in the log (first {first:?}, last {last:?})")]
     PositionGone {
-        /// The oldest that is kept.
-        first: Option<Position>,
-        /// The newest.
-        last: Option<Position>,
+        /// The place of the oldest record that is kept ([`crate::Place::n`]).
+        first: Option<u64>,
+        /// The place of the newest.
+        last: Option<u64>,
     },
     /// The position was not made by this connector.
     #[error("position is not valid: {0}")]

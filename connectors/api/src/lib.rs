@@ -15,6 +15,7 @@ mod error;
 mod factory;
 mod handler;
 mod health;
+mod position;
 mod record;
 mod secret;
 mod topic;
@@ -22,13 +23,14 @@ mod topic;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-pub use connector_trait::{BoxFuture, Capabilities, Confirm, Connector, Start, Subscription, SubscriptionGuard};
+pub use connector_trait::{BoxFuture, Capabilities, Confirm, Connector, Ready, Start, Subscription, SubscriptionGuard};
 pub use error::{ConnectError, PublishError, SettingsError, SubscribeError};
 pub use factory::{
     ConnectorFactory, ConnectorKind, Context, HandlerContext, HandlerFactory, HandlerKind, HandlerPlan, Plan,
 };
 pub use handler::{Caller, HandlerError, Request, RequestHandler, Response};
 pub use health::{Health, HealthCell, State};
-pub use record::{Headers, Inbound, Outbound, Position};
+pub use position::{Cursor, Log, NotAPosition, Place, Position, Seen};
+pub use record::{Event, Headers, Inbound, Outbound};
 pub use secret::{ByteSize, Duration, Secret, TlsSettings};
 pub use topic::{FilterToken, TopicError, TopicFilter, TopicSyntax};

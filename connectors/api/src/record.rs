@@ -1,5 +1,6 @@
 //! Records: what goes to a broker and what comes from one.
 
+use crate::Place;
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::time::Instant;
@@ -40,7 +41,7 @@ pub struct Inbound {
     /// Milliseconds since 1970 UTC, as the broker tells.
     pub timestamp: Option<i64>,
     /// Where the record stands in its log, where there is a log.
-    pub position: Option<Position>,
+    pub place: Option<Place>,
     /// The broker may have delivered this one before (MQTT DUP).
     pub redelivered: bool,
     /// The broker kept this one from before the subscription (MQTT retained).
@@ -54,24 +55,13 @@ impl Inbound {
     }
 }
 
-/// Where a record stands in its log: opaque to all but the connector that made it.
-///
-/// A number where one integer says it all (one log, or a fixed partition), else a token that holds the partition and
-/// the record's timestamp as well, so that a topic made anew is noticed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Position {
-    /// JetStream stream sequence; memory log position; Kafka offset + 1 on a topic of one partition.
-    Number(u64),
-    /// Anything else, made of letters, digits, `-`, `.` and `:`.
-    Token(ByteString),
-}
-
-impl Position {
-    /// As JSON: an integer or a string.
-    pub fn to_json(&self) -> String {
-        match self {
-            Position::Number(n) => n.to_string(),
-            Position::Token(t) => serde_json::Value::from(&t[..]).to_string(),
-        }
-    }
+/// What a subscription hands over.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The next record.
+    Record(Inbound),
+    /// All that the log has up to here and that the filter matches was handed over, though the last of it was no record
+    /// for this filter: a transaction's marker, what compaction took, another subject of the stream. Comes when the end of
+    /// the log is reached, so that a reader knows that there is no more; only where there is a log.
+    Reached(Place),
 }

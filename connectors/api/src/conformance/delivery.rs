@@ -1,7 +1,7 @@
 //! What is published arrives, as it was, in order, once for each subscription.
 
 use super::Fixture;
-use super::kit::{Kit, number_of, numbered, record, within};
+use super::kit::{Kit, next_record, number_of, numbered, record, within};
 use crate::{Confirm, Headers, Inbound, Outbound, Start};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -45,8 +45,8 @@ pub async fn payload_key_and_headers_arrive_as_they_were(fixture: &impl Fixture)
         same_headers(&sent, &got);
         assert!(!got.retained, "record {i} was new, yet is marked as retained");
         if kit.can.log {
-            assert!(got.position.is_some(), "there is a log, yet record {i} has no position");
-            assert_eq!(got.position, position, "record {i} has another position than its publish was told");
+            assert!(got.place.is_some(), "there is a log, yet record {i} has no place");
+            assert_eq!(got.place, position, "record {i} has another place than its publish was told");
         }
         if kit.can.confirm == Confirm::Stored {
             assert!(position.is_some(), "a stored record must be answered with its position");
@@ -128,7 +128,7 @@ pub async fn pipelined_publishes_keep_their_order(fixture: &impl Fixture) {
     let mut newest = BTreeMap::<(String, String), usize>::new();
     for arrived in 0..COUNT {
         let what = format!("each of {COUNT} records arrives ({arrived} did)");
-        let Some(got) = within(&what, records.recv()).await else { panic!("the subscription ended: {what}") };
+        let got = next_record(&mut records, &what).await;
         let n = number_of(&got);
         assert!(!std::mem::replace(&mut seen[n], true), "record {n} arrived twice");
         assert_eq!(got.topic, topics[n % 2], "record {n} came from another topic");

@@ -2,8 +2,8 @@
 
 use super::Fixture;
 use crate::{
-    BoxFuture, Capabilities, Connector, FilterToken, Inbound, Outbound, Position, PublishError, Start, State,
-    SubscribeError, Subscription, TopicFilter, TopicSyntax,
+    BoxFuture, Capabilities, Connector, Event, FilterToken, Inbound, Outbound, Place, PublishError, Ready, Start,
+    State, SubscribeError, Subscription, TopicFilter, TopicSyntax,
 };
 use bytes::Bytes;
 use std::future::Future;
@@ -86,12 +86,12 @@ impl Kit {
     }
 
     /// Begins a publish.
-    pub(super) fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Position>, PublishError>> {
+    pub(super) fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Place>, PublishError>> {
         self.connector.publish(record)
     }
 
     /// Publishes and waits until it is confirmed.
-    pub(super) async fn store(&self, record: Outbound) -> Option<Position> {
+    pub(super) async fn store(&self, record: Outbound) -> Option<Place> {
         let topic = record.topic.clone();
         match within("a publish is answered", self.publish(record)).await {
             Ok(position) => position,
@@ -104,7 +104,7 @@ impl Kit {
         &self,
         topic: &str,
         numbers: std::ops::Range<usize>,
-    ) -> Vec<(usize, Option<Position>)> {
+    ) -> Vec<(usize, Option<Place>)> {
         let mut stored = Vec::new();
         for n in numbers {
             stored.push((n, self.store(numbered(topic, n)).await));
@@ -120,20 +120,30 @@ impl Kit {
     /// The same with a sink of that capacity.
     pub(super) async fn read_with(&self, filter: TopicFilter, start: Start, capacity: usize) -> Reader {
         let (sink, records) = mpsc::channel(capacity);
-        let subscription = self.join(filter, start, sink).await;
-        Reader { records, subscriptions: vec![subscription] }
+        let (subscription, ready) = self.open(filter, start, sink).await;
+        Reader { records, subscriptions: vec![subscription], ready }
     }
 
     /// A running subscription into a sink.
-    pub(super) async fn join(&self, filter: TopicFilter, start: Start, sink: mpsc::Sender<Inbound>) -> Subscription {
+    pub(super) async fn join(&self, filter: TopicFilter, start: Start, sink: mpsc::Sender<Event>) -> Subscription {
+        self.open(filter, start, sink).await.0
+    }
+
+    /// The same, and where it begins.
+    pub(super) async fn open(
+        &self,
+        filter: TopicFilter,
+        start: Start,
+        sink: mpsc::Sender<Event>,
+    ) -> (Subscription, Ready) {
         let mut subscription = match self.connector.subscribe(filter.clone(), start.clone(), sink) {
             Ok(subscription) => subscription,
             Err(error) => panic!("subscribe to {filter:?} from {start:?} was refused: {error:?}"),
         };
-        if let Err(error) = within("a subscription is ready", subscription.ready()).await {
-            panic!("the subscription to {filter:?} from {start:?} could not begin: {error:?}");
+        match within("a subscription is ready", subscription.ready()).await {
+            Ok(ready) => (subscription, ready),
+            Err(error) => panic!("the subscription to {filter:?} from {start:?} could not begin: {error:?}"),
         }
-        subscription
     }
 
     /// Why a subscription is refused, at once or when it should be ready.
@@ -143,7 +153,7 @@ impl Kit {
             Err(error) => error,
             Ok(mut subscription) => match within("a subscription is refused", subscription.ready()).await {
                 Err(error) => error,
-                Ok(()) => panic!("a subscription from {start:?} should have been refused"),
+                Ok(_) => panic!("a subscription from {start:?} should have been refused"),
             },
         }
     }
@@ -151,16 +161,40 @@ impl Kit {
 
 /// A reader of one or more subscriptions.
 pub(super) struct Reader {
-    pub(super) records: mpsc::Receiver<Inbound>,
+    pub(super) records: mpsc::Receiver<Event>,
     pub(super) subscriptions: Vec<Subscription>,
+    pub(super) ready: Ready,
 }
 
 impl Reader {
     /// The next record.
     pub(super) async fn next(&mut self, what: &str) -> Inbound {
+        next_record(&mut self.records, what).await
+    }
+
+    /// The next event.
+    pub(super) async fn event(&mut self, what: &str) -> Event {
         match within(what, self.records.recv()).await {
-            Some(record) => record,
+            Some(event) => event,
             None => panic!("the subscription ended while waiting: {what}"),
+        }
+    }
+
+    /// Reads until that place is reached: the numbers of the records on the way.
+    pub(super) async fn until(&mut self, place: &Place) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        loop {
+            let event = self.event(&format!("{} of the log is reached", place.n)).await;
+            let at = match event {
+                Event::Record(record) => {
+                    numbers.push(number_of(&record));
+                    record.place
+                }
+                Event::Reached(place) => Some(place),
+            };
+            if at.is_some_and(|at| at.log == place.log && at.n >= place.n) {
+                return numbers;
+            }
         }
     }
 
@@ -177,6 +211,17 @@ impl Reader {
     pub(super) async fn end(mut self, what: &str) {
         self.subscriptions.clear();
         within(what, async { while self.records.recv().await.is_some() {} }).await;
+    }
+}
+
+/// The next record, whatever else comes before it.
+pub(super) async fn next_record(events: &mut mpsc::Receiver<Event>, what: &str) -> Inbound {
+    loop {
+        match within(what, events.recv()).await {
+            Some(Event::Record(record)) => return record,
+            Some(Event::Reached(_)) => {}
+            None => panic!("the subscription ended while waiting: {what}"),
+        }
     }
 }
 
