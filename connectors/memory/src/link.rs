@@ -5,8 +5,8 @@ use crate::publish::Content;
 use crate::store::{Millis, Store};
 use crate::{SYNTAX, subscribe};
 use connector::{
-    BoxFuture, Capabilities, Connector, ConnectorFactory, Health, HealthCell, Inbound, Outbound, Position,
-    PublishError, SettingsError, Start, SubscribeError, Subscription, TopicFilter, TopicSyntax,
+    BoxFuture, Capabilities, Connector, ConnectorFactory, Event, Health, HealthCell, Outbound, Place, PublishError,
+    SettingsError, Start, SubscribeError, Subscription, TopicFilter, TopicSyntax,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -44,7 +44,9 @@ impl MemoryConnector {
     pub(crate) fn new(plan: &MemoryPlan) -> MemoryConnector {
         let health = HealthCell::default();
         health.up();
-        let store = Mutex::new(Store::new(plan.0.clone()));
+        // Microseconds: no process stores more records than that before the next one begins.
+        let base = u64::try_from(now()).unwrap_or_default() * 1_000;
+        let store = Mutex::new(Store::new(plan.0.clone(), base));
         MemoryConnector { shared: Arc::new(Shared { store, closed: watch::Sender::new(false), health }) }
     }
 
@@ -70,18 +72,18 @@ impl Connector for MemoryConnector {
         self.shared.health.subscribe()
     }
 
-    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Position>, PublishError>> {
+    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Place>, PublishError>> {
         let topic = record.topic.clone();
         let content = Content::of(record);
         let stored = self.shared.store.lock().append(&topic, content, now());
-        Box::pin(std::future::ready(stored.map(|position| Some(Position::Number(position)))))
+        Box::pin(std::future::ready(stored.map(Some)))
     }
 
     fn subscribe(
         &self,
         filter: TopicFilter,
         start: Start,
-        sink: mpsc::Sender<Inbound>,
+        sink: mpsc::Sender<Event>,
     ) -> Result<Subscription, SubscribeError> {
         subscribe::subscribe(&self.shared, filter, &start, sink)
     }

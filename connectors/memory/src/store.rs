@@ -5,7 +5,7 @@ use crate::publish::Content;
 use crate::reader::{Reader, Readers};
 use crate::syntax::SYNTAX;
 use bytestring::ByteString;
-use connector::{Inbound, Position, PublishError, Start, SubscribeError, TopicFilter};
+use connector::{Cursor, Inbound, Log as LogName, Place, PublishError, Seen, Start, SubscribeError, TopicFilter};
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +20,9 @@ pub(crate) type Millis = i64;
 #[derive(Debug)]
 pub(crate) struct Store {
     settings: Settings,
-    /// The position of the newest record; 0 before the first.
+    /// The position before the first record of this process.
+    base: u64,
+    /// The position of the newest record; `base` before the first.
     last: u64,
     /// The time of the newest record: time does not run backwards in a log, whatever the clock does.
     last_time: Millis,
@@ -76,7 +78,7 @@ impl Log {
             payload: record.content.payload.clone(),
             headers: record.content.headers.clone(),
             timestamp: Some(record.time),
-            position: Some(Position::Number(record.position)),
+            place: Some(place(record.position, Some(record.time))),
             redelivered: false,
             retained: false,
         }
@@ -99,11 +101,14 @@ impl Log {
 }
 
 impl Store {
-    pub(crate) fn new(settings: Settings) -> Store {
+    /// Positions begin after `base`: where that grows from process to process, a position of an earlier one is seen to be
+    /// gone.
+    pub(crate) fn new(settings: Settings, base: u64) -> Store {
         let topics = settings.topics.clone();
         let mut store = Store {
             settings,
-            last: 0,
+            base,
+            last: base,
             last_time: 0,
             bytes: 0,
             by_name: HashMap::new(),
@@ -156,11 +161,11 @@ impl Store {
         index
     }
 
-    /// Stores a record: its position.
+    /// Stores a record: its place.
     ///
     /// # Errors
     /// When the topic is not there and none is made, or the record is larger than a topic may be.
-    pub(crate) fn append(&mut self, topic: &str, content: Content, now: Millis) -> Result<u64, PublishError> {
+    pub(crate) fn append(&mut self, topic: &str, content: Content, now: Millis) -> Result<Place, PublishError> {
         if self.closed {
             return Err(PublishError::Unavailable("the connector is closed".into()));
         }
@@ -186,7 +191,7 @@ impl Store {
         if self.bytes > self.settings.max_total_bytes.as_usize() {
             self.level();
         }
-        Ok(self.last)
+        Ok(place(self.last, Some(self.last_time)))
     }
 
     /// Lets go what is too old in one log.
@@ -220,7 +225,7 @@ impl Store {
         }
     }
 
-    /// Begins to read all topics that match.
+    /// Begins to read all topics that match: the reader, and where it begins.
     ///
     /// # Errors
     /// When the start cannot be found in the logs.
@@ -230,7 +235,7 @@ impl Store {
         start: &Start,
         wake: Arc<Notify>,
         now: Millis,
-    ) -> Result<u64, SubscribeError> {
+    ) -> Result<(u64, Cursor), SubscribeError> {
         if self.closed {
             return Err(SubscribeError::Closed);
         }
@@ -241,7 +246,8 @@ impl Store {
         for &log in &matching {
             self.expire(log, now);
         }
-        let after = self.resolve(start, &matching)?;
+        let seen = self.resolve(start, &matching)?;
+        let after = seen.n;
         let mut reader = Reader::new(filter, wake);
         for &index in &matching {
             let log = &self.logs[index];
@@ -252,40 +258,53 @@ impl Store {
         for index in matching {
             self.logs[index].readers.push(id);
         }
-        Ok(id)
+        Ok((id, Cursor::from_iter([(log_name(), seen)])))
     }
 
     /// The position after which a start reads.
-    fn resolve(&self, start: &Start, matching: &[usize]) -> Result<u64, SubscribeError> {
+    fn resolve(&self, start: &Start, matching: &[usize]) -> Result<Seen, SubscribeError> {
         let logs = || matching.iter().map(|&log| &self.logs[log]);
-        match start {
-            Start::Live => Ok(self.last),
-            Start::Earliest => Ok(0),
-            Start::After(Position::Token(token)) => {
-                Err(SubscribeError::PositionInvalid(format!("{token:?} is no number, and positions here are numbers")))
-            }
-            Start::After(Position::Number(position)) => {
-                if *position <= self.last && logs().all(|log| log.gone <= *position) {
-                    return Ok(*position);
-                }
-                let first = logs().filter_map(|log| log.records.front()).map(|record| record.position).min();
-                let last = logs().filter_map(|log| log.records.back()).map(|record| record.position).max();
-                Err(SubscribeError::PositionGone {
-                    first: first.map(Position::Number),
-                    last: last.map(Position::Number),
-                })
-            }
+        let n = match start {
+            Start::Live => self.last,
+            Start::Earliest | Start::After { others: None, .. } => self.base,
             // Time grows with the position over all topics: one position parts older from younger.
-            Start::At(time) => {
+            Start::At(time) | Start::After { others: Some(time), .. } => {
                 let time = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
                 let older = |record: &Record| u128::try_from(record.time).unwrap_or(0) * 1_000_000 < time;
                 let newest_older = logs().filter_map(|log| {
                     let count = log.records.partition_point(older);
                     log.records.get(count.checked_sub(1)?).map(|record| record.position)
                 });
-                Ok(newest_older.max().unwrap_or(0))
+                newest_older.max().unwrap_or(self.base)
             }
-        }
+        };
+        let cursor = match start {
+            Start::After { cursor, .. } if !cursor.is_empty() => cursor,
+            _ => return Ok(Seen { n, at: None }),
+        };
+        let seen = cursor.get(&log_name()).filter(|_| cursor.len() == 1);
+        let fits = |seen: &Seen| {
+            (self.base..=self.last).contains(&seen.n)
+                && logs().all(|log| log.gone <= seen.n)
+                && seen.at.is_none_or(|at| self.time_of(seen.n).is_none_or(|time| time == at))
+        };
+        seen.filter(fits).ok_or_else(|| SubscribeError::PositionGone {
+            first: logs().filter_map(|log| log.records.front()).map(|record| record.position).min(),
+            last: logs().filter_map(|log| log.records.back()).map(|record| record.position).max(),
+        })
+    }
+
+    /// The time of the record at that position, in whatever topic it is.
+    fn time_of(&self, position: u64) -> Option<Millis> {
+        self.logs.iter().find_map(|log| {
+            let at = log.records.binary_search_by_key(&position, |record| record.position).ok()?;
+            log.records.get(at).map(|record| record.time)
+        })
+    }
+
+    /// The place of the newest record of all topics.
+    pub(crate) fn end(&self) -> Place {
+        place(self.last, None)
     }
 
     /// The next records of a reader, at most `max`, in the order of their positions; and how many it missed because
@@ -315,6 +334,15 @@ impl Store {
     pub(crate) fn size(&self) -> (usize, usize, usize) {
         (self.logs.len(), self.logs.iter().map(|log| log.records.len()).sum(), self.bytes)
     }
+}
+
+/// The one log that all topics share: positions grow over all of them.
+fn log_name() -> LogName {
+    LogName { topic: ByteString::new(), partition: 0 }
+}
+
+fn place(n: u64, at: Option<Millis>) -> Place {
+    Place { log: log_name(), n, at, sole: true }
 }
 
 #[cfg(test)]

@@ -1,35 +1,39 @@
 //! A subscription: a task that moves a cursor and waits where the sink is full.
 
 use crate::link::{Shared, now};
-use connector::{Inbound, Start, SubscribeError, Subscription, TopicFilter};
+use connector::{Event, Ready, Start, SubscribeError, Subscription, TopicFilter};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 /// How many records are taken from the logs at once: what a waiting reader holds besides its sink.
 const BATCH: usize = 64;
 
+/// How often a reader who waits is told how far the log has moved on by records of other topics.
+const MOVED_ON: Duration = Duration::from_secs(1);
+
 /// Begins a subscription; needs a tokio runtime.
 pub(crate) fn subscribe(
     shared: &Arc<Shared>,
     filter: TopicFilter,
     start: &Start,
-    sink: mpsc::Sender<Inbound>,
+    sink: mpsc::Sender<Event>,
 ) -> Result<Subscription, SubscribeError> {
     let wake = Arc::new(Notify::new());
     let name = filter.native(&crate::SYNTAX, "*", ">");
-    let id = shared.store.lock().subscribe(filter, start, wake.clone(), now())?;
-    let cursor = Cursor { shared: shared.clone(), id, wake, name };
+    let (id, begins) = shared.store.lock().subscribe(filter, start, wake.clone(), now())?;
+    let reading = Reading { shared: shared.clone(), id, wake, name };
     let mut closed = shared.closed.subscribe();
     let task = tokio::spawn(async move {
         tokio::select! {
-            () = cursor.pump(&sink) => {}
+            () = reading.pump(&sink) => {}
             () = sink.closed() => {}
             _ = closed.wait_for(|closed| *closed) => {}
         }
     });
     let (ready, told) = oneshot::channel();
-    let _ = ready.send(Ok(()));
+    let _ = ready.send(Ok(Ready { cursor: begins, sole: true }));
     Ok(Subscription::new(told, Ends(task.abort_handle())))
 }
 
@@ -43,20 +47,24 @@ impl Drop for Ends {
 }
 
 /// A place in the logs, given up when dropped.
-struct Cursor {
+struct Reading {
     shared: Arc<Shared>,
     id: u64,
     wake: Arc<Notify>,
     name: String,
 }
 
-impl Cursor {
+impl Reading {
     /// Hands over records until the receiver is gone.
-    async fn pump(&self, sink: &mpsc::Sender<Inbound>) {
+    async fn pump(&self, sink: &mpsc::Sender<Event>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut behind = false;
+        let mut told = None;
         loop {
-            let missed = self.shared.store.lock().read(self.id, BATCH, now(), &mut batch);
+            let (missed, end) = {
+                let mut store = self.shared.store.lock();
+                (store.read(self.id, BATCH, now(), &mut batch), store.end())
+            };
             if missed > 0 && !behind {
                 tracing::warn!(
                     topic = self.name,
@@ -66,10 +74,17 @@ impl Cursor {
             }
             behind = missed > 0;
             if batch.is_empty() {
-                self.wake.notified().await;
+                if told != Some(end.n) {
+                    told = Some(end.n);
+                    if sink.send(Event::Reached(end)).await.is_err() {
+                        return;
+                    }
+                }
+                let _ = tokio::time::timeout(MOVED_ON, self.wake.notified()).await;
             }
             for record in batch.drain(..) {
-                if sink.send(record).await.is_err() {
+                told = record.place.as_ref().map(|place| place.n).max(told);
+                if sink.send(Event::Record(record)).await.is_err() {
                     return;
                 }
             }
@@ -77,7 +92,7 @@ impl Cursor {
     }
 }
 
-impl Drop for Cursor {
+impl Drop for Reading {
     fn drop(&mut self) {
         self.shared.store.lock().unsubscribe(self.id);
     }

@@ -4,7 +4,7 @@ use connector::{ByteSize, Duration, FilterToken, Outbound};
 use std::time::{Instant, SystemTime};
 
 fn store(settings: Settings) -> Store {
-    Store::new(settings)
+    Store::new(settings, 0)
 }
 
 fn put(store: &mut Store, topic: &str, payload: &str, now: Millis) -> u64 {
@@ -16,7 +16,11 @@ fn put(store: &mut Store, topic: &str, payload: &str, now: Millis) -> u64 {
         headers: Vec::new(),
         deadline: Instant::now(),
     };
-    store.append(topic, Content::of(record), now).unwrap()
+    store.append(topic, Content::of(record), now).unwrap().n
+}
+
+fn after(n: u64) -> Start {
+    Start::After { cursor: Cursor::from(place(n, None)), others: None }
 }
 
 fn all() -> TopicFilter {
@@ -28,7 +32,7 @@ fn exact(topic: &str) -> TopicFilter {
 }
 
 fn reader(store: &mut Store, filter: TopicFilter, start: Start) -> u64 {
-    store.subscribe(filter, &start, Arc::default(), 0).unwrap()
+    store.subscribe(filter, &start, Arc::default(), 0).unwrap().0
 }
 
 /// What a reader gets now, as `topic=payload`, and how many it missed.
@@ -81,9 +85,9 @@ fn what_is_too_old_is_not_given_even_where_nothing_new_comes() {
     put(&mut store, "t", "new", 1_900);
     let early = reader(&mut store, exact("t"), Start::Earliest);
     assert_eq!(take(&mut store, early, 10, 2_500), (vec!["t=new".into()], 1));
-    let gone = store.subscribe(exact("t"), &Start::After(Position::Number(0)), Arc::default(), 2_500);
-    let first = Some(Position::Number(2));
-    assert_eq!(gone, Err(SubscribeError::PositionGone { first: first.clone(), last: first }));
+    let gone = store.subscribe(exact("t"), &after(0), Arc::default(), 2_500);
+    let first = Some(2);
+    assert_eq!(gone, Err(SubscribeError::PositionGone { first, last: first }));
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn a_family_is_read_in_one_order_so_that_one_position_says_how_far() {
     let order = ["a=1", "b.c=2", "a=3", "d=4", "b.c=5", "a=6"];
     assert_eq!(take(&mut store, live, 2, 0).0, order[..2]);
     assert_eq!(take(&mut store, live, 100, 0).0, order[2..]);
-    let again = reader(&mut store, all(), Start::After(Position::Number(3)));
+    let again = reader(&mut store, all(), after(3));
     assert_eq!(take(&mut store, again, 100, 0).0, order[3..]);
 }
 
@@ -188,4 +192,18 @@ fn outbound(topic: &str) -> Outbound {
         headers: Vec::new(),
         deadline: Instant::now(),
     }
+}
+
+#[test]
+fn a_position_of_an_earlier_process_or_of_a_record_that_is_another_now_is_gone() {
+    let mut store = Store::new(Settings::default(), 1_000);
+    let gone = |store: &mut Store, n, at| {
+        let cursor = Cursor::from(place(n, at));
+        let answer = store.subscribe(exact("t"), &Start::After { cursor, others: None }, Arc::default(), 0);
+        matches!(answer, Err(SubscribeError::PositionGone { .. }))
+    };
+    assert_eq!(put(&mut store, "t", "1", 77), 1_001);
+    assert!(gone(&mut store, 3, None) && gone(&mut store, 999, None) && gone(&mut store, 1_002, None));
+    assert!(!gone(&mut store, 1_000, None) && !gone(&mut store, 1_001, Some(77)));
+    assert!(gone(&mut store, 1_001, Some(78)), "another record has that number now");
 }
