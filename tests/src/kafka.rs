@@ -21,13 +21,6 @@ pub struct Stored {
     pub payload: String,
 }
 
-impl Stored {
-    /// Its position in a topic of several partitions, as the gateway writes it.
-    pub fn token(&self) -> String {
-        format!("{}-{}-{}", self.partition, self.offset, self.timestamp)
-    }
-}
-
 /// Makes a topic with a name that no other test and no earlier run has used.
 pub fn new_topic(kafka: &Broker, name: &str, partitions: u32) -> String {
     let topic = unique(name);

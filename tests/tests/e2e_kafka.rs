@@ -1,6 +1,7 @@
 //! Ten thousand messages into Kafka and ten thousand out of it: all of them, once, in order, byte for byte, judged by
 //! kcat.
 
+use connector::{Log, Place, Position};
 use gateway_tests::bayeux::{Client, Message, Transport, answer};
 use gateway_tests::gateway::Gateway;
 use gateway_tests::kafka::{Stored, by_key, dump, make_topic, new_topic, produce, unique};
@@ -25,8 +26,16 @@ mappings:
 }
 
 /// Each reply's position is where kcat finds that very message.
-fn assert_positions(replies: &[Message], batch: &Batch, stored: &[Stored]) {
-    let at: HashMap<String, &Stored> = stored.iter().map(|record| (record.token(), record)).collect();
+fn assert_positions(topic: &str, replies: &[Message], batch: &Batch, stored: &[Stored]) {
+    let token = |record: &Stored| {
+        let log = Log { topic: topic.into(), partition: record.partition };
+        let n = u64::try_from(record.offset).unwrap() + 1;
+        match (Place { log, n, at: Some(record.timestamp), sole: false }).position() {
+            Position::Token(token) => token.to_string(),
+            Position::Number(n) => panic!("{n} in a topic of many partitions"),
+        }
+    };
+    let at: HashMap<String, &Stored> = stored.iter().map(|record| (token(record), record)).collect();
     for (reply, (key, payload)) in replies.iter().zip(&batch.0) {
         let position = reply.ext["position"].as_str().unwrap_or_else(|| panic!("no position: {reply:?}"));
         let record = at.get(position).unwrap_or_else(|| panic!("kcat knows no {position}"));
@@ -53,7 +62,7 @@ async fn ten_thousand_into_six_partitions(transport: Transport) {
     assert_same(&batch.by_key(), &by_key(&stored));
     let partitions: std::collections::BTreeSet<i32> = stored.iter().map(|record| record.partition).collect();
     assert_eq!(partitions.len(), 6, "the keys spread over all partitions");
-    assert_positions(&replies, &batch, &stored);
+    assert_positions(&topic, &replies, &batch, &stored);
     batch.assert_delivered(&seen_by_socket, "/orders/");
     batch.assert_delivered(&seen_by_poller, "/orders/");
     for mut subscriber in [socket, poller] {

@@ -7,8 +7,8 @@ use crate::parked;
 use crate::publish::{Answer, Line};
 use crate::subscribe::{Parcel, QOS0_ROOM, Subscriber, Table};
 use connector::{
-    BoxFuture, Capabilities, Confirm, ConnectError, Connector, ConnectorFactory, Context, FilterToken, Health,
-    HealthCell, Inbound, Outbound, SettingsError, Start, State, SubscribeError, Subscription, TopicFilter, TopicSyntax,
+    BoxFuture, Capabilities, Confirm, ConnectError, Connector, ConnectorFactory, Context, Event, FilterToken, Health,
+    HealthCell, Outbound, SettingsError, Start, State, SubscribeError, Subscription, TopicFilter, TopicSyntax,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ impl Connector for MqttConnector {
         &self,
         filter: TopicFilter,
         start: Start,
-        sink: mpsc::Sender<Inbound>,
+        sink: mpsc::Sender<Event>,
     ) -> Result<Subscription, SubscribeError> {
         if start != Start::Live {
             return Err(SubscribeError::NoLog);
@@ -245,7 +245,7 @@ impl Drop for Guard {
 /// Moves messages to one reader at the reader's own speed. A message's ticket is held until the reader's sink has it.
 async fn forward(
     mut parcels: mpsc::Receiver<Parcel>,
-    sink: mpsc::Sender<Inbound>,
+    sink: mpsc::Sender<Event>,
     stop: CancellationToken,
     guard: Guard,
 ) {
@@ -254,7 +254,7 @@ async fn forward(
             if parcels.len() + 1 >= parcels.max_capacity() {
                 guard.shared.work.notify_one(); // the queue was full, and messages may be parked
             }
-            if sink.send(inbound).await.is_err() {
+            if sink.send(Event::Record(inbound)).await.is_err() {
                 break;
             }
             drop(ticket);

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use connector::{Headers, Outbound, Position, PublishError};
+use connector::{Headers, Outbound, PublishError};
 use parking_lot::Mutex;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
@@ -24,7 +24,7 @@ const MAX_PACKET: usize = 268_435_455;
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
 /// What a publisher is told.
-pub(crate) type Answer = Result<Option<Position>, PublishError>;
+pub(crate) type Answer = Result<Option<connector::Place>, PublishError>;
 
 /// A record on its way to the broker.
 pub(crate) struct Entry {

@@ -10,7 +10,7 @@ use crate::parked::Parked;
 use crate::reason;
 use bytes::Bytes;
 use bytestring::ByteString;
-use connector::{Inbound, SubscribeError, TopicFilter};
+use connector::{Inbound, Ready, SubscribeError, TopicFilter};
 use rumqttc::v5::mqttbytes::v5::{Publish, RetainForwardRule, SubscribeReasonCode};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) struct Parcel {
 /// One subscriber.
 pub(crate) struct Subscriber {
     pub(crate) filter: TopicFilter,
-    pub(crate) ready: oneshot::Sender<Result<(), SubscribeError>>,
+    pub(crate) ready: oneshot::Sender<Result<Ready, SubscribeError>>,
     pub(crate) to: mpsc::Sender<Parcel>,
     /// Stops the task that reads from `to`.
     pub(crate) stop: CancellationToken,
@@ -54,7 +54,7 @@ struct Member {
     to: mpsc::Sender<Parcel>,
     stop: CancellationToken,
     /// Until the broker has granted it.
-    ready: Option<oneshot::Sender<Result<(), SubscribeError>>>,
+    ready: Option<oneshot::Sender<Result<Ready, SubscribeError>>>,
     /// It gets what was sent for this making of the SUBSCRIBE and later ones.
     from: u64,
     /// It gets the retained messages of this one.
@@ -337,7 +337,7 @@ impl Table {
                 }
                 for member in shared.members.iter_mut().filter(|member| member.from <= making) {
                     if let Some(ready) = member.ready.take() {
-                        let _ = ready.send(Ok(()));
+                        let _ = ready.send(Ok(Ready::default()));
                     }
                 }
             }
@@ -492,7 +492,7 @@ fn inbound(publish: &Publish, topic: ByteString) -> Inbound {
         payload: Some(publish.payload.clone()),
         headers,
         timestamp: None,
-        position: None,
+        place: None,
         redelivered: publish.dup,
         retained: publish.retain,
     }

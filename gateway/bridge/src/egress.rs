@@ -9,7 +9,7 @@ use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux_server::Server;
 use bytes::Bytes;
 use bytestring::ByteString;
-use connector::{Inbound, Position};
+use connector::Inbound;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -126,13 +126,10 @@ fn place(record: &Inbound) -> String {
     if let Some(partition) = record.partition {
         place.push_str(&format!(" partition {partition}"));
     }
-    match &record.position {
-        // In a partition the number is the offset + 1 (see `Position`).
-        Some(Position::Number(n)) if record.partition.is_some() => {
-            place.push_str(&format!(" offset {}", n.saturating_sub(1)))
-        }
-        Some(Position::Number(n)) => place.push_str(&format!(" position {n}")),
-        Some(Position::Token(token)) => place.push_str(&format!(" position {token}")),
+    match &record.place {
+        // In a partition the number is the offset + 1.
+        Some(at) if record.partition.is_some() => place.push_str(&format!(" offset {}", at.n.saturating_sub(1))),
+        Some(at) => place.push_str(&format!(" position {}", at.n)),
         None => {}
     }
     place

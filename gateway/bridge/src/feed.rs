@@ -9,7 +9,7 @@ use crate::observe::Observer;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
 use bayeux_server::{LiveSession, Server};
-use connector::{Connector, Start};
+use connector::{Connector, Event, Start};
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
@@ -211,7 +211,7 @@ impl Feed {
                 ready = subscription.ready(), if opening => {
                     opening = false;
                     match ready {
-                        Ok(()) => {
+                        Ok(_) => {
                             self.holders.lock().opening_since = None;
                             self.state.send_replace(FeedState::Live);
                         }
@@ -234,7 +234,8 @@ impl Feed {
             if count == 0 {
                 return Failure { text: "the connector ended the subscription".into(), stays: false };
             }
-            for record in batch.drain(..) {
+            for event in batch.drain(..) {
+                let Event::Record(record) = event else { continue };
                 tokio::task::consume_budget().await; // a long fan-out lets others have their turn
                 // What is retained is for newcomers, unless the link was lost: then it may be news for all.
                 let verdict = if record.retained && !record.redelivered {

@@ -8,7 +8,7 @@ use bayeux::reply::{Advice, Reconnect, Refusal};
 use bayeux_server::hooks::{Accepted, Publish, PublishFlow};
 use bytes::Bytes;
 use bytestring::ByteString;
-use connector::{Outbound, Position, PublishError};
+use connector::{Outbound, Place, PublishError};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,7 +79,7 @@ impl Bridge {
             watched.outcome = result.as_ref().map_or_else(outcome, |_| Outcome::Ok);
             drop(watched);
             match result {
-                Ok(position) => Ok(accepted(position.as_ref())),
+                Ok(place) => Ok(accepted(place.as_ref())),
                 Err(why) => {
                     if let Some(span) = &span {
                         span.fail(&why.to_string());
@@ -107,8 +107,8 @@ impl Drop for Watched {
     }
 }
 
-fn accepted(position: Option<&Position>) -> Accepted {
-    let ext = position.map(|position| (ByteString::from_static("position"), Bytes::from(position.to_json())));
+fn accepted(place: Option<&Place>) -> Accepted {
+    let ext = place.map(|place| (ByteString::from_static("position"), Bytes::from(place.position().to_json())));
     Accepted { ext: ext.into_iter().collect() }
 }
 

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use connector::{
-    Connector, ConnectorKind, Context, Health, Inbound, Outbound, PublishError, Start, State, Subscription, TopicFilter,
+    Connector, ConnectorKind, Context, Event, Health, Inbound, Outbound, PublishError, Start, State, Subscription,
+    TopicFilter,
 };
 use connector_mqtt::{MqttFactory, SYNTAX};
 use gateway_tests::lab::Broker;
@@ -73,12 +74,12 @@ pub async fn store(connector: &Arc<dyn Connector>, topic: &str, payload: &str) {
 }
 
 /// What the answer to a publish says about the broker's holding it.
-pub fn surely_not_stored(answer: &Result<Option<connector::Position>, PublishError>) -> bool {
+pub fn surely_not_stored(answer: &Result<Option<connector::Place>, PublishError>) -> bool {
     matches!(answer, Err(PublishError::Unavailable(_) | PublishError::Overloaded(_)))
 }
 
 pub struct Reader {
-    pub records: mpsc::Receiver<Inbound>,
+    pub records: mpsc::Receiver<Event>,
     pub subscription: Subscription,
 }
 
@@ -104,7 +105,10 @@ impl Reader {
     }
 
     pub async fn next(&mut self) -> Inbound {
-        within("a record arrives", self.records.recv()).await.expect("the subscription goes on")
+        match within("a record arrives", self.records.recv()).await.expect("the subscription goes on") {
+            Event::Record(record) => record,
+            Event::Reached(place) => panic!("MQTT has no log, yet {place:?} was told"),
+        }
     }
 
     pub async fn payloads(&mut self, count: usize) -> Vec<String> {

@@ -3,7 +3,7 @@
 use crate::connector::MqttFactory;
 use crate::subscribe::QOS0_ROOM;
 use bytes::Bytes;
-use connector::{Connector, ConnectorKind, Context, Inbound, Outbound, Start, State, TopicFilter};
+use connector::{Connector, ConnectorKind, Context, Event, Outbound, Start, State, TopicFilter};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,9 +110,10 @@ fn record(payload: &'static str) -> Outbound {
     }
 }
 
-async fn received(records: &mut mpsc::Receiver<Inbound>) -> Bytes {
+async fn received(records: &mut mpsc::Receiver<Event>) -> Bytes {
     let record = tokio::time::timeout(PATIENCE, records.recv()).await.expect("a message comes");
-    record.and_then(|record| record.payload).expect("it has a payload")
+    let Some(Event::Record(record)) = record else { panic!("{record:?} is no record") };
+    record.payload.expect("it has a payload")
 }
 
 #[tokio::test]

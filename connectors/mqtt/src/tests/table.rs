@@ -13,7 +13,7 @@ const BACKLOG: usize = 8;
 
 struct Reader {
     key: u64,
-    ready: oneshot::Receiver<Result<(), SubscribeError>>,
+    ready: oneshot::Receiver<Result<connector::Ready, SubscribeError>>,
     parcels: mpsc::Receiver<Parcel>,
 }
 
@@ -109,7 +109,7 @@ fn after_a_reconnect_every_filter_is_asked_for_again_and_retained_messages_only_
     let mut table = connected();
     let mut reader = join(&mut table, "a/b");
     let first = grant(&mut table);
-    assert!(matches!(reader.ready.try_recv(), Ok(Ok(()))));
+    assert!(matches!(reader.ready.try_recv(), Ok(Ok(_))));
     table.connected(true, true);
     assert_eq!(grant(&mut table), [("a/b".to_owned(), first[0].1, RetainForwardRule::OnNewSubscribe)]);
     table.dispatch(&message("a/b", "kept for us", &[first[0].1], false), None);
@@ -175,7 +175,7 @@ fn a_refusal_ends_the_new_and_degrades_the_running() {
     let mut table = connected();
     let mut running = join(&mut table, "a/b");
     grant(&mut table);
-    assert!(matches!(running.ready.try_recv(), Ok(Ok(()))));
+    assert!(matches!(running.ready.try_recv(), Ok(Ok(_))));
     let mut new = join(&mut table, "a/b");
     let Some(Ask::Subscribe { native, making, .. }) = table.next() else { panic!("nothing was asked") };
     table.answered(&native, making, SubscribeReasonCode::NotAuthorized);
@@ -216,7 +216,7 @@ fn a_broker_that_refuses_identifiers_is_asked_without() {
     let Some(Ask::Subscribe { native, making, .. }) = table.next() else { panic!("nothing was asked") };
     table.answered(&native, making, SubscribeReasonCode::SubscriptionIdNotSupported);
     assert_eq!(grant(&mut table)[0].1, 0);
-    assert!(matches!(reader.ready.try_recv(), Ok(Ok(()))));
+    assert!(matches!(reader.ready.try_recv(), Ok(Ok(_))));
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Table {
             payload: None,
             headers: headers.clone(),
             timestamp: None,
-            position: None,
+            place: None,
             redelivered: false,
             retained: false,
         };

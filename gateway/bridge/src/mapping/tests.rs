@@ -100,7 +100,7 @@ pub(super) fn inbound(topic: &str, key: Option<&str>) -> Inbound {
         payload: None,
         headers: Vec::new(),
         timestamp: None,
-        position: None,
+        place: None,
         redelivered: false,
         retained: false,
     }
