@@ -12,6 +12,7 @@ pub mod feed;
 mod ingest;
 pub mod mapping;
 pub mod observe;
+mod replay;
 mod service;
 
 pub use bridge::{Bridge, BridgeSettings, UnmappedChannels, UnmappedServices};
