@@ -9,8 +9,8 @@ use crate::resolve::Resolver;
 use crate::subscribe::Subscriptions;
 use crate::topic::SYNTAX;
 use connector::{
-    BoxFuture, Capabilities, Confirm, ConnectError, Connector, ConnectorFactory, Context, Health, Inbound, Outbound,
-    Position, PublishError, SettingsError, Start, SubscribeError, Subscription, TopicFilter, TopicSyntax,
+    BoxFuture, Capabilities, Confirm, ConnectError, Connector, ConnectorFactory, Context, Event, Health, Outbound,
+    Place, PublishError, SettingsError, Start, SubscribeError, Subscription, TopicFilter, TopicSyntax,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -72,7 +72,8 @@ impl Kafka {
         let line = Line::new(link.clone(), producer, creator, records, bytes).map_err(|error| failed(&error))?;
 
         let config = plan.consumer(Some(context));
-        let consumer: Consumer = config.create_with_context(Listening(link.clone())).map_err(|error| failed(&error))?;
+        let consumer: Consumer =
+            config.create_with_context(Listening::new(link.clone())).map_err(|error| failed(&error))?;
         let consumer = Arc::new(consumer);
         let resolver = Resolver::new(&consumer, link.clone());
         let env = Arc::new(Env { link: link.clone(), resolver, config, runtime });
@@ -107,7 +108,7 @@ impl Connector for Kafka {
         self.link.health()
     }
 
-    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Position>, PublishError>> {
+    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Place>, PublishError>> {
         self.line.publish(record)
     }
 
@@ -115,7 +116,7 @@ impl Connector for Kafka {
         &self,
         filter: TopicFilter,
         start: Start,
-        sink: mpsc::Sender<Inbound>,
+        sink: mpsc::Sender<Event>,
     ) -> Result<Subscription, SubscribeError> {
         self.subscriptions.subscribe(filter, start, sink)
     }

@@ -2,22 +2,19 @@
 
 use crate::desk::Spot;
 use crate::link::Listening;
-use crate::position;
 use crate::reader::code_of;
 use crate::reading::Reading;
+use crate::record::{Item, inbound, place};
 use crate::resolve::{Bounds, Key};
 use crate::subscribe::millis;
+use crate::taker::{Handed, Taker};
 use crate::trouble::Trouble;
-use bytes::Bytes;
-use connector::{Headers, Inbound, SubscribeError};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use std::panic::AssertUnwindSafe;
+use rdkafka::message::Message as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::mpsc::error::TrySendError;
 
 /// A record that must be the one it was, or else the topic was made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,15 +22,9 @@ pub(crate) struct Check {
     pub(crate) offset: i64,
     /// Milliseconds since 1970; 0: the record had none, so that there is nothing to compare.
     pub(crate) timestamp: i64,
-    /// A subscription is to begin after it: it waits for this, and fails where the record is another. Else reading
-    /// starts over.
-    pub(crate) begin: bool,
-}
-
-pub(crate) struct Cursor {
-    pub(crate) reading: Arc<Reading>,
-    /// The first offset that it has not got.
-    pub(crate) next: i64,
+    /// A subscription is to begin after it: it waits for this, and fails where the record is another, told what the
+    /// partition holds. Else (`None`) reading starts over.
+    pub(crate) begin: Option<Bounds>,
 }
 
 /// What came of looking for the next record.
@@ -50,7 +41,7 @@ pub(crate) enum Progress {
 
 pub(crate) struct Part {
     pub(crate) key: Key,
-    pub(crate) cursors: Vec<Cursor>,
+    pub(crate) takers: Vec<Taker>,
     /// Offset and time of the last record that all who wanted it have got.
     pub(crate) last: Option<(i64, i64)>,
     /// When it was first read, in milliseconds since 1970.
@@ -66,16 +57,19 @@ pub(crate) struct Part {
     queue: Option<PartitionQueue<Listening>>,
     /// The offset that the queue goes on from.
     next: i64,
-    held: Option<(i64, Inbound)>,
+    /// What some full subscription still has to get.
+    held: Option<Item>,
+    /// The end, when it was come to and nothing was read since.
+    ended: Option<i64>,
     check: Option<Check>,
 }
 
 impl Part {
     pub(crate) fn new(key: Key, check: Option<Check>) -> Self {
-        let (cursors, alive) = (Vec::new(), Arc::new(()));
+        let (takers, alive) = (Vec::new(), Arc::new(()));
         Part {
             key,
-            cursors,
+            takers,
             last: None,
             began: millis(SystemTime::now()),
             failures: 0,
@@ -85,27 +79,39 @@ impl Part {
             queue: None,
             next: 0,
             held: None,
+            ended: None,
             check,
         }
     }
 
     pub(crate) fn add(&mut self, reading: &Arc<Reading>, next: i64) {
-        self.cursors.push(Cursor { reading: reading.clone(), next });
+        self.takers.push(Taker::new(reading.clone(), next));
+    }
+
+    /// Tells the end once more, for whoever has joined at it: librdkafka tells it only once.
+    pub(crate) fn repeat_end(&mut self, single: bool) {
+        if let (Some(end), None) = (self.ended, &self.held) {
+            self.held = Some(Item::End(end, place(&self.key, end, None, single)));
+        }
     }
 
     /// From where it is being read; `None` when it is not.
     pub(crate) fn reads_from(&self) -> Option<i64> {
-        self.queue.as_ref().map(|_| self.held.as_ref().map_or(self.next, |(offset, _)| *offset))
+        let held = || match &self.held {
+            Some(Item::Record(offset, _)) => *offset,
+            _ => self.next,
+        };
+        self.queue.as_ref().map(|_| held())
     }
 
     pub(crate) fn begin(&mut self, queue: PartitionQueue<Listening>, from: i64) {
-        (self.queue, self.next, self.held) = (Some(queue), from, None);
+        (self.queue, self.next, self.held, self.ended) = (Some(queue), from, None, None);
         self.waits = Some(Instant::now());
     }
 
     /// Whether it was being read.
     pub(crate) fn end(&mut self) -> bool {
-        (self.held, self.waits) = (None, None);
+        (self.held, self.ended, self.waits) = (None, None, None);
         self.queue.take().is_some()
     }
 
@@ -122,20 +128,20 @@ impl Part {
     /// Everything of it is new to everyone.
     pub(crate) fn start_over(&mut self) {
         (self.last, self.check) = (None, None);
-        self.cursors.iter_mut().for_each(|cursor| cursor.next = 0);
+        self.takers.iter_mut().for_each(|taker| taker.restart(0));
     }
 
     /// Where a subscription would go on in another reader.
     pub(crate) fn spots_of<'a>(&'a self, reading: &'a Arc<Reading>) -> impl Iterator<Item = Spot> + 'a {
-        let of_it = |cursor: &&Cursor| Arc::ptr_eq(&cursor.reading, reading);
-        let spot = |cursor: &Cursor| Spot { key: self.key.clone(), from: cursor.next, check: None };
-        self.cursors.iter().filter(of_it).map(spot)
+        let of_it = |taker: &&Taker| Arc::ptr_eq(&taker.reading, reading);
+        let spot = |taker: &Taker| Spot { key: self.key.clone(), from: taker.next, check: None };
+        self.takers.iter().filter(of_it).map(spot)
     }
 
-    /// Takes the next record, or tries once more with the one that is held.
-    pub(crate) fn advance(&mut self, single: bool) -> Progress {
-        if let Some((offset, record)) = self.held.take() {
-            return self.offer(offset, record);
+    /// Takes the next record, or tries once more with what is held. `end` tells where the end is that was just come to.
+    pub(crate) fn advance(&mut self, single: bool, end: impl FnOnce() -> Option<i64>) -> Progress {
+        if let Some(item) = self.held.take() {
+            return self.offer(item);
         }
         let Some(queue) = &self.queue else { return Progress::Nothing };
         let (offset, record) = match queue.poll(Duration::ZERO) {
@@ -146,11 +152,12 @@ impl Part {
                 self.waits = None;
                 self.progressed();
                 self.checked();
-                return Progress::Passed;
+                let end = end().map_or(self.next, |end| end.max(self.next));
+                return self.offer(Item::End(end, place(&self.key, end, None, single)));
             }
             Some(Err(error)) => return Progress::Failed(code_of(&error)),
         };
-        self.waits = None;
+        (self.waits, self.ended) = (None, None);
         // The last one read once more tells nothing of what comes after it.
         if self.last.is_none_or(|(last, _)| offset > last) {
             self.progressed();
@@ -160,47 +167,42 @@ impl Part {
         {
             let timestamp = record.timestamp.unwrap_or(0);
             if offset == check.offset && check.timestamp > 0 && timestamp != check.timestamp {
-                return if check.begin { self.refuse() } else { Progress::MadeAnew };
+                return check.begin.map_or(Progress::MadeAnew, |bounds| self.refuse(bounds));
             }
             self.checked();
         }
-        self.offer(offset, record)
+        self.offer(Item::Record(offset, record))
     }
 
     fn checked(&mut self) {
-        if self.check.take().is_some_and(|check| check.begin) {
-            self.cursors.iter().for_each(|cursor| cursor.reading.ready(Ok(())));
+        if self.check.take().is_some_and(|check| check.begin.is_some()) {
+            self.takers.iter().for_each(|taker| taker.reading.checked());
         }
     }
 
-    fn refuse(&mut self) -> Progress {
-        for cursor in &self.cursors {
-            cursor.reading.fail(SubscribeError::PositionGone { first: None, last: None });
-        }
+    fn refuse(&mut self, bounds: Bounds) -> Progress {
+        self.takers.iter().for_each(|taker| taker.reading.fail(bounds.gone()));
         Progress::Ended
     }
 
-    fn offer(&mut self, offset: i64, record: Inbound) -> Progress {
+    fn offer(&mut self, item: Item) -> Progress {
         let (mut full, mut ended) = (Vec::new(), false);
-        for cursor in &mut self.cursors {
-            if cursor.next > offset || cursor.reading.is_over() {
-                continue;
-            }
-            match cursor.reading.sink.try_send(record.clone()) {
-                Ok(()) => cursor.next = offset + 1,
-                Err(TrySendError::Full(_)) => full.push(cursor.reading.clone()),
-                Err(TrySendError::Closed(_)) => {
-                    cursor.reading.end();
-                    ended = true;
-                }
+        for taker in &mut self.takers {
+            match taker.hand(&item) {
+                Handed::Over => {}
+                Handed::Full => full.push(taker.reading.clone()),
+                Handed::Ended => ended = true,
             }
         }
         if !full.is_empty() {
-            self.held = Some((offset, record));
+            self.held = Some(item);
             return Progress::Full(full);
         }
-        self.next = offset + 1;
-        self.last = Some((offset, record.timestamp.unwrap_or(0)));
+        self.next = item.next();
+        match item {
+            Item::Record(offset, record) => self.last = Some((offset, record.timestamp.unwrap_or(0))),
+            Item::End(end, _) => self.ended = Some(end),
+        }
         if ended { Progress::Ended } else { Progress::Passed }
     }
 
@@ -214,17 +216,17 @@ impl Part {
     pub(crate) fn resume(&mut self, bounds: Bounds, connector: &str, lost: &AtomicU64) -> i64 {
         let Bounds { low, high, younger } = bounds;
         let (topic, partition) = self.key.clone();
-        if let Some(check) = self.check.filter(|check| check.begin) {
-            if check.offset < low {
-                self.refuse();
+        if let Some(check) = self.check.filter(|check| check.begin.is_some()) {
+            if !(low..high).contains(&check.offset) {
+                self.refuse(bounds);
             }
             return check.offset.max(low);
         }
         self.check = None;
         match self.last {
             Some((offset, timestamp)) if (low..high).contains(&offset) => {
-                self.check = Some(Check { offset, timestamp, begin: false });
-                return self.cursors.iter().map(|cursor| cursor.next).fold(offset, i64::min);
+                self.check = Some(Check { offset, timestamp, begin: None });
+                return self.takers.iter().map(|taker| taker.next).fold(offset, i64::min);
             }
             // All that is there is younger than the last record, and its offsets are smaller.
             Some((offset, _)) if offset >= high && younger == Some(low) => {
@@ -233,54 +235,24 @@ impl Part {
             }
             Some((offset, _)) if offset >= high && high > 0 => {
                 tracing::warn!(connector, %topic, partition, last = offset, high, "the log was cut: reading on from its end");
-                self.cursors.iter_mut().for_each(|cursor| cursor.next = cursor.next.min(high));
+                self.takers.iter_mut().filter(|t| t.next > high).for_each(|taker| taker.restart(high));
             }
             // Nothing was read yet, though there were records before our first offset: now all that is there is younger.
-            None if younger == Some(low) && self.cursors.iter().any(|cursor| cursor.next > low) => {
+            None if younger == Some(low) && self.takers.iter().any(|taker| taker.next > low) => {
                 tracing::warn!(connector, %topic, partition, "the topic was made anew: reading it from its beginning");
                 self.start_over();
             }
             // Never read from, or empty now: whoever is beyond the end had another log in mind.
-            _ => self.cursors.iter_mut().filter(|c| c.next > high).for_each(|cursor| cursor.next = 0),
+            _ => self.takers.iter_mut().filter(|t| t.next > high).for_each(|taker| taker.restart(0)),
         }
-        let first = self.cursors.iter().map(|cursor| cursor.next).min().unwrap_or(0);
+        let first = self.takers.iter().map(|taker| taker.next).min().unwrap_or(0);
         if first < low && first > 0 {
             tracing::warn!(connector, %topic, partition, lost = low - first, "records were removed by retention before they were read");
             lost.fetch_add(low.abs_diff(first), Ordering::Relaxed);
-            self.cursors.iter_mut().for_each(|cursor| cursor.next = cursor.next.max(low));
+            self.takers.iter_mut().for_each(|taker| taker.next = taker.next.max(low));
         }
         first.max(low)
     }
-}
-
-fn inbound(message: &BorrowedMessage<'_>, key: &Key, single: bool) -> Inbound {
-    let timestamp = message.timestamp().to_millis();
-    Inbound {
-        topic: key.0.clone(),
-        partition: Some(key.1),
-        key: message.key().map(Bytes::copy_from_slice),
-        payload: message.payload().map(Bytes::copy_from_slice),
-        headers: headers(message),
-        timestamp,
-        position: Some(position::of(single, key.1, message.offset(), timestamp)),
-        redelivered: false,
-        retained: false,
-    }
-}
-
-/// The record's headers. A null value is an empty one. A header whose name is not UTF-8 is left out: it cannot be told
-/// by any name of ours, and the client library gives up on it by a panic.
-fn headers(message: &BorrowedMessage<'_>) -> Headers {
-    let Some(headers) = message.headers() else { return Headers::new() };
-    let header = |i| {
-        std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let header = headers.try_get(i)?;
-            Some((header.key.into(), header.value.map_or_else(Bytes::new, Bytes::copy_from_slice)))
-        }))
-        .ok()
-        .flatten()
-    };
-    (0..headers.count()).filter_map(header).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! * All live subscriptions share one reader. One that starts elsewhere has its own, and so gets one that holds others
 //!   up on a partition that they share.
 
+use crate::again::{self, not_allowed};
 use crate::desk::{Command, Desk, Spot};
 use crate::link::{Link, Listening};
 use crate::part::{Part, Progress};
@@ -22,7 +23,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
@@ -41,9 +42,6 @@ const HOLD_UP: Duration = Duration::from_millis(100);
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often a partition fails without being read further before the health tells.
 const ROUNDS: u32 = 3;
-/// How long to wait before a partition that failed is looked at again: doubled each time.
-const FIRST_BREAK: Duration = Duration::from_millis(100);
-const LONGEST_BREAK: Duration = Duration::from_secs(5);
 
 /// What readers need.
 pub(crate) struct Env {
@@ -69,7 +67,7 @@ pub(crate) fn alone(env: &Arc<Env>, reading: &Arc<Reading>, spots: Vec<Spot>, pl
     reading.move_to(desk);
     let body = move || {
         let _place = place;
-        match env.config.create_with_context::<_, Consumer>(Listening(env.link.clone())) {
+        match env.config.create_with_context::<_, Consumer>(Listening::new(env.link.clone())) {
             Ok(consumer) => Reader::new(env, reader_desk, Arc::new(consumer), Some(owner)).run(),
             Err(error) => {
                 tracing::error!(connector = %env.link.name, %error, "no Kafka consumer could be made");
@@ -158,7 +156,7 @@ impl Reader {
         }
         // Ends the subscriptions; then the consumer closes, on this thread.
         for part in self.parts.values() {
-            part.cursors.iter().for_each(|cursor| cursor.reading.over.cancel());
+            part.takers.iter().for_each(|taker| taker.reading.over.cancel());
         }
     }
 
@@ -184,6 +182,9 @@ impl Reader {
                     part.add(reading, spot.from);
                     if part.reads_from().is_some_and(|next| spot.from < next) {
                         self.read_from(slot, spot.from);
+                    } else {
+                        part.repeat_end(self.env.link.topics().single(&spot.key.0));
+                        self.again.push_back(slot);
                     }
                 }
             }
@@ -239,7 +240,7 @@ impl Reader {
         let single = self.parts.get(&slot).is_some_and(|part| self.env.link.topics().single(&part.key.0));
         for _ in 0..TURN {
             let Some(part) = self.parts.get_mut(&slot) else { return };
-            match part.advance(single) {
+            match part.advance(single, || self.consumer.context().end()) {
                 Progress::Nothing => return,
                 Progress::Passed => {
                     self.held.remove(&slot);
@@ -273,7 +274,7 @@ impl Reader {
         self.unassign(slot);
         let Some(part) = self.parts.get_mut(&slot) else { return };
         let (key, time) = (part.key.clone(), part.time());
-        let pause = FIRST_BREAK.saturating_mul(1 << part.failures.min(10)).min(LONGEST_BREAK);
+        let pause = again::pause(part.failures);
         part.failures += 1;
         let alive = Arc::downgrade(&part.alive);
         tracing::debug!(connector = %self.env.link.name, topic = %key.0, partition = key.1, ?code, "looking at a Kafka partition anew");
@@ -289,7 +290,7 @@ impl Reader {
             _ => {}
         }
         let (env, desk) = (Arc::downgrade(&self.env), Arc::downgrade(&self.desk));
-        self.env.runtime.spawn(look_again(env, desk, alive, slot, key, time, pause));
+        self.env.runtime.spawn(again::look(env, desk, alive, slot, key, time, pause));
     }
 
     /// Reads a partition again that had been given up.
@@ -327,8 +328,8 @@ impl Reader {
     fn let_go(&mut self, gone: impl Fn(&Arc<Reading>) -> bool) {
         let mut unread = Vec::new();
         for (slot, part) in &mut self.parts {
-            part.cursors.retain(|cursor| !gone(&cursor.reading));
-            if part.cursors.is_empty() {
+            part.takers.retain(|taker| !gone(&taker.reading));
+            if part.takers.is_empty() {
                 unread.push(*slot);
             }
         }
@@ -352,58 +353,14 @@ impl Reader {
         let late: Vec<_> =
             self.full.iter().filter(|(_, since)| since.elapsed() >= HOLD_UP).map(|(r, _)| r.clone()).collect();
         for reading in late {
-            let reads = |part: &Part| part.cursors.iter().any(|cursor| Arc::ptr_eq(&cursor.reading, &reading));
-            if !self.parts.values().any(|part| part.cursors.len() > 1 && reads(part)) {
+            let reads = |part: &Part| part.takers.iter().any(|taker| Arc::ptr_eq(&taker.reading, &reading));
+            if !self.parts.values().any(|part| part.takers.len() > 1 && reads(part)) {
                 continue;
             }
             tracing::info!(connector = %self.env.link.name, "a slow subscription gets a Kafka consumer of its own");
             let spots = self.parts.values().flat_map(|part| part.spots_of(&reading)).collect();
             self.let_go(|other| Arc::ptr_eq(other, &reading));
             alone(&self.env, &reading, spots, None);
-        }
-    }
-}
-
-pub(crate) fn not_allowed(topic: &str) -> String {
-    format!("Kafka does not let us read topic {topic}: allow Read and Describe on it")
-}
-
-/// Waits until a partition is there, and asks what it holds.
-async fn look_again(
-    env: Weak<Env>,
-    desk: Weak<Desk>,
-    alive: Weak<()>,
-    slot: u64,
-    key: Key,
-    time: i64,
-    mut pause: Duration,
-) {
-    let mut trouble = None;
-    loop {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_BREAK);
-        let (Some(env), true) = (env.upgrade(), alive.strong_count() > 0) else { return };
-        if env.link.topics().partitions(&key.0).is_none_or(|count| count <= key.1) {
-            trouble = None;
-            env.link.look_for(&key.0, Duration::ZERO);
-            let mut catalogs = env.link.catalog();
-            drop(env);
-            // A deleted topic may never come back: look up now and then whether anybody still wants it.
-            let there = catalogs.wait_for(|catalog| catalog.partitions(&key.0).is_some_and(|count| count > key.1));
-            let _ = tokio::time::timeout(LONGEST_BREAK, there).await;
-            continue;
-        }
-        match env.resolver.bounds(&key, Some(time)).await {
-            Ok(bounds) => {
-                if let Some(desk) = desk.upgrade() {
-                    desk.revive(slot, bounds, trouble);
-                }
-                return;
-            }
-            Err(Code::TopicAuthorizationFailed) => Trouble::tell(&mut trouble, &env.link, not_allowed(&key.0)),
-            Err(code) => {
-                tracing::debug!(topic = %key.0, partition = key.1, ?code, "a Kafka partition is not there yet")
-            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One subscription, as its reader and its follower share it.
 
 use crate::desk::Desk;
-use connector::{Inbound, SubscribeError};
+use connector::{Event, Ready, SubscribeError};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,35 +10,69 @@ use tokio_util::sync::CancellationToken;
 
 /// A running subscription. Its sink ends when the last of reader, follower and waiter has let go of it.
 pub(crate) struct Reading {
-    pub(crate) sink: mpsc::Sender<Inbound>,
+    pub(crate) sink: mpsc::Sender<Event>,
     /// Cancelled when the subscription is over, for whatever reason.
     pub(crate) over: CancellationToken,
-    ready: Mutex<Option<oneshot::Sender<Result<(), SubscribeError>>>>,
+    start: Mutex<Beginning>,
     home: Mutex<Option<Arc<Desk>>>,
     /// Somebody waits for room in the sink.
     waiting: AtomicBool,
 }
 
+/// What is still missing before it is said to be ready.
+struct Beginning {
+    sender: Option<oneshot::Sender<Result<Ready, SubscribeError>>>,
+    /// Where it begins, once that is known.
+    ready: Option<Ready>,
+    /// Records still to be compared.
+    checks: usize,
+}
+
+impl Beginning {
+    fn tell_if_done(&mut self) {
+        if self.checks == 0
+            && let Some(ready) = self.ready.take()
+            && let Some(sender) = self.sender.take()
+        {
+            let _ = sender.send(Ok(ready));
+        }
+    }
+}
+
 impl Reading {
     pub(crate) fn new(
-        sink: mpsc::Sender<Inbound>,
-        ready: oneshot::Sender<Result<(), SubscribeError>>,
+        sink: mpsc::Sender<Event>,
+        ready: oneshot::Sender<Result<Ready, SubscribeError>>,
         over: CancellationToken,
     ) -> Arc<Self> {
-        let (ready, home) = (Mutex::new(Some(ready)), Mutex::new(None));
-        Arc::new(Reading { sink, over, ready, home, waiting: AtomicBool::new(false) })
+        let start = Mutex::new(Beginning { sender: Some(ready), ready: None, checks: 0 });
+        Arc::new(Reading { sink, over, start, home: Mutex::new(None), waiting: AtomicBool::new(false) })
     }
 
-    /// The start is resolved, or can never be. Said once; later words are dropped.
-    pub(crate) fn ready(&self, result: Result<(), SubscribeError>) {
-        if let Some(ready) = self.ready.lock().take() {
-            let _ = ready.send(result);
-        }
+    /// So many records are compared before it is ready.
+    pub(crate) fn expect_checks(&self, checks: usize) {
+        self.start.lock().checks = checks;
+    }
+
+    /// One of them is the right one.
+    pub(crate) fn checked(&self) {
+        let mut start = self.start.lock();
+        start.checks = start.checks.saturating_sub(1);
+        start.tell_if_done();
+    }
+
+    /// The start is resolved. Said once; later words are dropped.
+    pub(crate) fn ready(&self, ready: Ready) {
+        let mut start = self.start.lock();
+        start.ready = Some(ready);
+        start.tell_if_done();
     }
 
     /// Ends it with a reason, if it was not ready before.
     pub(crate) fn fail(&self, error: SubscribeError) {
-        self.ready(Err(error));
+        if let Some(sender) = self.start.lock().sender.take() {
+            let _ = sender.send(Err(error));
+        }
         self.end();
     }
 

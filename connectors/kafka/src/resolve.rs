@@ -7,7 +7,9 @@
 use crate::catalog::NO_LEADER;
 use crate::link::Link;
 use crate::reader::Consumer;
+use crate::record::number;
 use bytestring::ByteString;
+use connector::SubscribeError;
 use parking_lot::Mutex;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -43,12 +45,21 @@ pub(crate) enum Point {
 }
 
 /// What a partition holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) low: i64,
     pub(crate) high: i64,
     /// The first record that is younger than a time asked for, if there is one.
     pub(crate) younger: Option<i64>,
+}
+
+impl Bounds {
+    /// A position is not among what it holds.
+    pub(crate) fn gone(self) -> SubscribeError {
+        let held = self.low < self.high;
+        let place = |next| held.then_some(number(next));
+        SubscribeError::PositionGone { first: place(self.low + 1), last: place(self.high) }
+    }
 }
 
 /// Asks by the shared consumer's client, never on a thread of the runtime.
@@ -91,18 +102,25 @@ impl Resolver {
         answers.into_iter().map(|(key, offset)| (key, offset.and_then(|o| o.ok_or(Code::NoOffset)))).collect()
     }
 
+    /// What these partitions hold, in their order.
+    pub(crate) async fn held(&self, keys: Vec<Key>) -> Vec<(Key, Result<Bounds, Code>)> {
+        let lows = self.offsets(keys.clone(), Point::First).await;
+        let highs = self.offsets(keys, Point::End).await;
+        let bounds = |low: Result<i64, Code>, high: Result<i64, Code>| {
+            low.and_then(|low| high.map(|high| Bounds { low, high, younger: None }))
+        };
+        lows.into_iter().zip(highs).map(|((key, low), (_, high))| (key, bounds(low, high))).collect()
+    }
+
     /// What a partition holds, and where what is younger than `time` begins.
-    pub(crate) async fn bounds(&self, key: &Key, time: Option<i64>) -> Result<Bounds, Code> {
+    pub(crate) async fn bounds(&self, key: &Key, time: i64) -> Result<Bounds, Code> {
         let one = |point| async move {
             let answers = self.ask(vec![key.clone()], point).await;
             answers.into_iter().next().map_or(Err(Code::NoOffset), |(_, offset)| offset)
         };
         let low = one(Point::First).await?.ok_or(Code::NoOffset)?;
         let high = one(Point::End).await?.ok_or(Code::NoOffset)?;
-        let younger = match time {
-            Some(time) => one(Point::Time(time.saturating_add(1))).await?,
-            None => None,
-        };
+        let younger = one(Point::Time(time.saturating_add(1))).await?;
         Ok(Bounds { low, high, younger })
     }
 
