@@ -75,14 +75,28 @@ pub(crate) struct StreamInfo {
 pub(crate) struct StreamConfig {
     #[serde(default)]
     pub retention: String,
+    /// Absent for a stream that only mirrors or sources others.
+    #[serde(default)]
+    pub subjects: Option<Vec<String>>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct StreamState {
     #[serde(default)]
     pub first_seq: u64,
     #[serde(default)]
     pub last_seq: u64,
+    /// When the newest message was stored, RFC 3339.
+    #[serde(default)]
+    pub last_ts: String,
+}
+
+impl StreamState {
+    /// The time of the newest message in milliseconds since 1970 UTC; `None` where the stream is empty.
+    pub(crate) fn last_at(&self) -> Option<i64> {
+        let at = nanoseconds(&self.last_ts).filter(|_| (1..=self.last_seq).contains(&self.first_seq))?;
+        i64::try_from(at / 1_000_000).ok()
+    }
 }
 
 /// Where a consumer starts.
@@ -101,6 +115,8 @@ pub(crate) struct Consumer {
     pub name: String,
     /// The sequence that it starts at.
     pub next: u64,
+    /// How many messages waited for it then, as far as its server knew.
+    pub pending: Option<u64>,
     /// When it was made, by the server's clock, in nanoseconds since 1970 UTC.
     pub created: Option<i128>,
 }
@@ -110,6 +126,7 @@ struct ConsumerInfo {
     name: String,
     #[serde(default)]
     created: String,
+    num_pending: Option<u64>,
     delivered: SequencePair,
 }
 
@@ -218,7 +235,8 @@ impl Api {
             made = self.call(&what, &json!({ "stream_name": stream, "config": config })).await;
         }
         let made = made?;
-        Ok(Consumer { next: made.delivered.stream_seq + 1, created: nanoseconds(&made.created), name: made.name })
+        let (next, pending) = (made.delivered.stream_seq + 1, made.num_pending);
+        Ok(Consumer { next, pending, created: nanoseconds(&made.created), name: made.name })
     }
 
     /// Forgets a consumer at once, without waiting for an answer: the server would forget it later anyway.
@@ -243,8 +261,16 @@ impl Api {
 
     /// The first message from `sequence` on that fits the filter; `None` when there is none yet.
     pub(crate) async fn message(&self, stream: &str, sequence: u64, filter: &str) -> Result<Option<Stored>, ApiError> {
-        let question = json!({ "seq": sequence, "next_by_subj": filter });
-        match self.call::<StoredAnswer>(&format!("STREAM.MSG.GET.{stream}"), &question).await {
+        self.stored(stream, &json!({ "seq": sequence, "next_by_subj": filter })).await
+    }
+
+    /// The message at `sequence`; `None` where none stands.
+    pub(crate) async fn message_at(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, ApiError> {
+        self.stored(stream, &json!({ "seq": sequence })).await
+    }
+
+    async fn stored(&self, stream: &str, question: &serde_json::Value) -> Result<Option<Stored>, ApiError> {
+        match self.call::<StoredAnswer>(&format!("STREAM.MSG.GET.{stream}"), question).await {
             Ok(answer) => Ok(Some(answer.message)),
             Err(ApiError::Refused { code: NO_MESSAGE, .. }) => Ok(None),
             Err(error) => Err(error),

@@ -6,8 +6,8 @@ use crate::link::Link;
 use crate::publish::Line;
 use crate::subscribe::Subscriptions;
 use connector::{
-    BoxFuture, Capabilities, Connector, Context, Health, Inbound, Outbound, Position, PublishError, Start,
-    SubscribeError, Subscription, TopicFilter, TopicSyntax,
+    BoxFuture, Capabilities, Connector, Context, Event, Health, Outbound, Place, PublishError, Start, SubscribeError,
+    Subscription, TopicFilter, TopicSyntax,
 };
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -109,7 +109,7 @@ impl Connector for NatsConnector {
         self.link.health().subscribe()
     }
 
-    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Position>, PublishError>> {
+    fn publish(&self, record: Outbound) -> BoxFuture<'static, Result<Option<Place>, PublishError>> {
         self.line.publish(record)
     }
 
@@ -117,7 +117,7 @@ impl Connector for NatsConnector {
         &self,
         filter: TopicFilter,
         start: Start,
-        sink: mpsc::Sender<Inbound>,
+        sink: mpsc::Sender<Event>,
     ) -> Result<Subscription, SubscribeError> {
         self.subscriptions.begin(filter, start, sink)
     }

@@ -1,6 +1,16 @@
-//! Positions: a JetStream stream's sequence, as a number.
+//! Places: a JetStream stream is a log, and a message's sequence its number there.
 
-use connector::{Position, SubscribeError};
+use connector::{Log, Place, SubscribeError};
+
+/// The log that a stream is.
+pub(crate) fn log(stream: &str) -> Log {
+    Log { topic: stream.into(), partition: 0 }
+}
+
+/// A place in it. A subject belongs to one stream alone, so that the number says it all.
+pub(crate) fn place(log: &Log, n: u64, at: Option<i64>) -> Place {
+    Place { log: log.clone(), n, at, sole: true }
+}
 
 /// Checks that reading strictly after `after` misses nothing: valid from the first kept minus one to the last.
 ///
@@ -10,24 +20,14 @@ pub(crate) fn check(after: u64, first: u64, last: u64) -> Result<(), SubscribeEr
     if after <= last && after.saturating_add(1) >= first {
         return Ok(());
     }
-    // An empty stream tells first = last + 1: nothing is kept, the newest that ever was is `last`.
-    let first = (first <= last && first > 0).then_some(Position::Number(first));
-    let last = (last > 0).then_some(Position::Number(last));
-    Err(SubscribeError::PositionGone { first, last })
+    Err(gone(first, last))
 }
 
-/// The sequence that a position stands for.
-///
-/// # Errors
-/// [`SubscribeError::PositionInvalid`] for what this connector never makes.
-pub(crate) fn sequence(position: &Position) -> Result<u64, SubscribeError> {
-    match position {
-        Position::Number(number) => Ok(*number),
-        Position::Token(token) => Err(SubscribeError::PositionInvalid(format!(
-            "{:?} is not a stream sequence, which is a number",
-            &token[..]
-        ))),
-    }
+/// That a place is not in a stream, which holds these.
+pub(crate) fn gone(first: u64, last: u64) -> SubscribeError {
+    // An empty stream tells first = last + 1: nothing is kept, the newest that ever was is `last`.
+    let first = (first <= last && first > 0).then_some(first);
+    SubscribeError::PositionGone { first, last: (last > 0).then_some(last) }
 }
 
 /// What the reply subject of a delivered JetStream message tells.
@@ -39,6 +39,8 @@ pub(crate) struct Delivered {
     pub consumer_sequence: u64,
     /// Nanoseconds since 1970 UTC, when it was stored.
     pub time: i64,
+    /// How many more waited for the consumer when it was sent, as far as its server knew.
+    pub pending: Option<u64>,
 }
 
 impl Delivered {
@@ -56,6 +58,7 @@ impl Delivered {
             stream_sequence: number(3)?,
             consumer_sequence: number(4)?,
             time: i64::try_from(number(5)?).ok()?,
+            pending: number(6),
         })
     }
 }
@@ -69,10 +72,7 @@ mod tests {
         for (after, first, last) in [(4, 5, 9), (5, 5, 9), (9, 5, 9), (0, 0, 0), (0, 1, 3), (7, 8, 7)] {
             assert_eq!(check(after, first, last), Ok(()), "{after} in {first}..={last}");
         }
-        let gone = |first, last| SubscribeError::PositionGone {
-            first: Option::map(first, Position::Number),
-            last: Option::map(last, Position::Number),
-        };
+        let gone = |first, last| SubscribeError::PositionGone { first, last };
         assert_eq!(check(3, 5, 9), Err(gone(Some(5), Some(9))));
         assert_eq!(check(10, 5, 9), Err(gone(Some(5), Some(9))));
         assert_eq!(check(1, 0, 0), Err(gone(None, None)));
@@ -81,14 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn only_numbers_are_positions() {
-        assert_eq!(sequence(&Position::Number(7)), Ok(7));
-        assert!(matches!(sequence(&Position::Token("7".into())), Err(SubscribeError::PositionInvalid(_))));
-    }
-
-    #[test]
     fn both_forms_of_a_delivery_are_read() {
-        let expected = Some(Delivered { stream_sequence: 42, consumer_sequence: 7, time: 1_700_000_000_000_000_000 });
+        let time = 1_700_000_000_000_000_000;
+        let expected = Some(Delivered { stream_sequence: 42, consumer_sequence: 7, time, pending: Some(0) });
         assert_eq!(Delivered::parse("$JS.ACK.ORDERS.abc.1.42.7.1700000000000000000.0"), expected);
         assert_eq!(Delivered::parse("$JS.ACK.hub.acc.ORDERS.abc.1.42.7.1700000000000000000.0"), expected);
         assert_eq!(Delivered::parse("$JS.ACK._.acc.ORDERS.abc.1.42.7.1700000000000000000.0.x9"), expected);

@@ -14,7 +14,7 @@ use async_nats::header::HeaderMap;
 use async_nats::message::OutboundMessage;
 use bytes::Bytes;
 use bytestring::ByteString;
-use connector::{BoxFuture, Outbound, Position, PublishError};
+use connector::{BoxFuture, Outbound, Place, PublishError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
@@ -29,7 +29,7 @@ const BATCH: usize = 256;
 /// stored. Servers begin to refuse at 10,000 (`max_buffered_msgs`).
 const UNANSWERED: usize = 4096;
 
-type Answer = Result<Option<Position>, PublishError>;
+type Answer = Result<Option<Place>, PublishError>;
 
 /// Who has a record.
 #[derive(Debug, Clone)]
@@ -118,11 +118,11 @@ impl Line {
     pub(crate) fn publish(&self, record: Outbound) -> BoxFuture<'static, Answer> {
         match self.join(record) {
             Err(error) => Box::pin(std::future::ready(Err(error))),
-            Ok(place) => Box::pin(place.answered()),
+            Ok(waiting) => Box::pin(waiting.answered()),
         }
     }
 
-    fn join(&self, record: Outbound) -> Result<Place, PublishError> {
+    fn join(&self, record: Outbound) -> Result<Waiting, PublishError> {
         let invalid = |why: &str| PublishError::TopicInvalid(format!("{}: {why}", record.topic));
         (crate::topic::SYNTAX.check)(&record.topic).map_err(invalid)?;
         if let Some(why) = crate::topic::unpublishable(&record.topic, &self.inbox_prefix) {
@@ -148,9 +148,9 @@ impl Line {
         let deadline = Instant::from_std(record.deadline);
         let (answer, receiver) = oneshot::channel();
         let job = Job { topic: record.topic, headers, payload, deadline, claim, answer, _place: place };
-        let place = Place { claim: job.claim.clone(), deadline, answer: receiver, link: self.link.clone() };
+        let waiting = Waiting { claim: job.claim.clone(), deadline, answer: receiver, link: self.link.clone() };
         self.queue.send(job).map_err(|_| PublishError::Unavailable("the connector is closed".into()))?;
-        Ok(place)
+        Ok(waiting)
     }
 
     /// Refuses new records from now on and waits until all that are in the line are answered, at most `grace`.
@@ -163,14 +163,14 @@ impl Line {
 }
 
 /// The caller's side of a record in the line.
-struct Place {
+struct Waiting {
     claim: Claim,
     deadline: Instant,
     answer: oneshot::Receiver<Answer>,
     link: Link,
 }
 
-impl Place {
+impl Waiting {
     async fn answered(mut self) -> Answer {
         match timeout_at(self.deadline, &mut self.answer).await {
             Ok(Ok(answer)) => answer,

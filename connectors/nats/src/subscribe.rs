@@ -4,17 +4,20 @@ use crate::api::Api;
 use crate::config::Plan;
 use crate::link::Link;
 use async_nats::Message;
-use connector::{FilterToken, Inbound, Position, Start, SubscribeError, Subscription, TopicFilter};
+use connector::{Event, FilterToken, Inbound, Place, Ready, Start, SubscribeError, Subscription, TopicFilter};
 use std::time::SystemTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 mod core;
 mod jetstream;
-mod place;
+mod look;
+mod progress;
+mod pull;
 mod reader;
+mod start;
 
 /// Told once, when the start of a subscription is resolved.
-type Ready = oneshot::Sender<Result<(), SubscribeError>>;
+type Tell = oneshot::Sender<Result<Ready, SubscribeError>>;
 
 /// What is subscribed to.
 #[derive(Debug, Clone)]
@@ -82,7 +85,7 @@ impl Subscriptions {
         &self,
         filter: TopicFilter,
         start: Start,
-        sink: mpsc::Sender<Inbound>,
+        sink: mpsc::Sender<Event>,
     ) -> Result<Subscription, SubscribeError> {
         if self.link.closed().is_cancelled() {
             return Err(SubscribeError::Closed);
@@ -96,9 +99,6 @@ impl Subscriptions {
             None if start != Start::Live => return Err(SubscribeError::NoLog),
             None => Box::pin(core::run(self.link.clone(), self.plan.clone(), wanted, sink, ready)),
             Some((api, changes)) => {
-                if let Start::After(position) = &start {
-                    crate::position::sequence(position)?;
-                }
                 let connected = self.link.current().is_ok();
                 let called = SystemTime::now();
                 let (api, clock_offset) = (api.clone(), None);
@@ -119,15 +119,15 @@ impl Subscriptions {
 }
 
 /// A message as a record.
-fn record(message: Message, position: Option<Position>, timestamp: Option<i64>) -> Inbound {
+fn record(message: Message, place: Option<Place>) -> Inbound {
     Inbound {
         topic: message.subject.as_str().into(),
         partition: None,
         key: None,
         payload: Some(message.payload),
         headers: crate::headers::from_nats(message.headers.as_ref()),
-        timestamp,
-        position,
+        timestamp: place.as_ref().and_then(|place| place.at),
+        place,
         redelivered: false,
         retained: false,
     }

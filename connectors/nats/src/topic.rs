@@ -68,6 +68,21 @@ pub(crate) fn unpublishable(subject: &str, inbox_prefix: &str) -> Option<&'stati
     }
 }
 
+/// Whether a stream's subject takes all that a filter does, both as NATS writes them: no other stream can have any of it.
+pub(crate) fn covers(subject: &str, filter: &str) -> bool {
+    let mut filter = filter.split('.');
+    for token in subject.split('.') {
+        match (token, filter.next()) {
+            (_, None) => return false,
+            (">", Some(_)) => return true,
+            ("*", Some(wanted)) if wanted != ">" => {}
+            (token, Some(wanted)) if token == wanted => {}
+            _ => return false,
+        }
+    }
+    filter.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +154,20 @@ mod tests {
             SYNTAX.encode(&value, false, Some(b'-'), &mut part);
             prop_assert!(!part.contains('-'), "{}", part);
             prop_assert_eq!(SYNTAX.decode(&part), Some(value));
+        }
+    }
+
+    #[test]
+    fn a_subject_covers_what_it_cannot_leave_to_another_stream() {
+        for (subject, filter) in
+            [("a.b", "a.b"), ("a.*", "a.b"), ("a.*", "a.*"), ("a.>", "a.*.c"), ("a.>", "a.>"), (">", ">")]
+        {
+            assert!(covers(subject, filter), "{subject} {filter}");
+        }
+        for (subject, filter) in
+            [("a.b", "a.*"), ("a.*", "a.>"), ("a.>", "a"), ("a.>", ">"), ("a.b", "a"), ("a", "a.b"), ("*", "*.b")]
+        {
+            assert!(!covers(subject, filter), "{subject} {filter}");
         }
     }
 }

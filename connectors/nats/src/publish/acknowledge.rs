@@ -4,9 +4,10 @@ use super::{Job, UNANSWERED, out_of_time};
 use crate::api::{Api, ApiError, ErrorBody};
 use crate::inbox::{Answer, Question};
 use crate::link::{AskError, Connected};
+use crate::position;
 use async_nats::{Message, StatusCode};
 use bytestring::ByteString;
-use connector::{Position, PublishError};
+use connector::{Place, PublishError};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde::Deserialize;
@@ -141,15 +142,19 @@ async fn why_no_stream(api: &Api, topic: &ByteString) -> PublishError {
 
 #[derive(Deserialize)]
 struct PublishAnswer {
+    stream: Option<String>,
     seq: Option<u64>,
     error: Option<ErrorBody>,
 }
 
 /// Reads what a stream answers to a record.
-fn read(message: &Message) -> Result<Position, PublishError> {
+fn read(message: &Message) -> Result<Place, PublishError> {
     match serde_json::from_slice::<PublishAnswer>(&message.payload) {
         Ok(PublishAnswer { error: Some(error), .. }) => Err(refusal(error)),
-        Ok(PublishAnswer { seq: Some(sequence), .. }) => Ok(Position::Number(sequence)),
+        // The record's time is not told.
+        Ok(PublishAnswer { stream: Some(stream), seq: Some(sequence), .. }) => {
+            Ok(position::place(&position::log(&stream), sequence, None))
+        }
         // A responder that is no stream listens on that subject, and was quicker or alone.
         _ => Err(PublishError::OutcomeUnknown(
             "the answer is not from JetStream: something else answers on that subject".into(),
@@ -179,7 +184,7 @@ fn refusal(error: ErrorBody) -> PublishError {
 mod tests {
     use super::*;
 
-    fn answer(payload: &str) -> Result<Position, PublishError> {
+    fn answer(payload: &str) -> Result<Place, PublishError> {
         read(&Message {
             subject: "_INBOX.a.1".into(),
             reply: None,
@@ -193,8 +198,9 @@ mod tests {
 
     #[test]
     fn a_streams_answer_says_what_the_publisher_should_do() {
-        assert_eq!(answer(r#"{"stream":"S","seq":7}"#), Ok(Position::Number(7)));
-        assert_eq!(answer(r#"{"stream":"S","seq":7,"duplicate":true}"#), Ok(Position::Number(7)));
+        let stored = Ok(position::place(&position::log("S"), 7, None));
+        assert_eq!(answer(r#"{"stream":"S","seq":7}"#), stored);
+        assert_eq!(answer(r#"{"stream":"S","seq":7,"duplicate":true}"#), stored);
         let error = |code, err_code, description| {
             answer(&format!(
                 r#"{{"error":{{"code":{code},"err_code":{err_code},"description":"{description}"}},"stream":"S","seq":0}}"#

@@ -4,17 +4,17 @@
 //! client off. So messages are always taken at once, held back for a slow reader within a bound, and dropped and
 //! counted beyond it.
 
-use super::{Ready, Wanted, record};
+use super::{Tell, Wanted, record};
 use crate::config::Plan;
 use crate::link::{Link, Refused};
-use connector::{Inbound, SubscribeError};
+use connector::{Event, Inbound, Ready, SubscribeError};
 use futures_util::StreamExt as _;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 
 /// Runs one subscription until the sink is closed.
-pub(super) async fn run(link: Link, plan: Plan, wanted: Wanted, sink: mpsc::Sender<Inbound>, ready: Ready) {
+pub(super) async fn run(link: Link, plan: Plan, wanted: Wanted, sink: mpsc::Sender<Event>, ready: Tell) {
     let mut ready = Some(ready);
     let mut held = Held { records: VecDeque::new(), size: 0, overflowing: false };
     loop {
@@ -37,7 +37,7 @@ pub(super) async fn run(link: Link, plan: Plan, wanted: Wanted, sink: mpsc::Send
                 let answer = if denied {
                     Err(SubscribeError::Denied(format!("this account may not subscribe to {}", wanted.subject)))
                 } else {
-                    Ok(())
+                    Ok(Ready::default())
                 };
                 if ready.send(answer).is_err() || denied {
                     return;
@@ -49,7 +49,7 @@ pub(super) async fn run(link: Link, plan: Plan, wanted: Wanted, sink: mpsc::Send
                 message = messages.next() => message,
                 permit = sink.reserve(), if !held.records.is_empty() => {
                     let (Ok(permit), Some(record)) = (permit, held.pop()) else { return };
-                    permit.send(record);
+                    permit.send(Event::Record(record));
                     continue;
                 }
             };
@@ -61,12 +61,12 @@ pub(super) async fn run(link: Link, plan: Plan, wanted: Wanted, sink: mpsc::Send
             if reserved || !wanted.matches(subject) {
                 continue;
             }
-            let record = record(message, None, None);
+            let record = record(message, None);
             if held.records.is_empty() {
-                match sink.try_send(record) {
-                    Ok(()) => {}
-                    Err(mpsc::error::TrySendError::Full(record)) => held.push(record, &plan, &link, &wanted.subject),
-                    Err(mpsc::error::TrySendError::Closed(_)) => return,
+                match sink.try_reserve() {
+                    Ok(permit) => permit.send(Event::Record(record)),
+                    Err(mpsc::error::TrySendError::Full(())) => held.push(record, &plan, &link, &wanted.subject),
+                    Err(mpsc::error::TrySendError::Closed(())) => return,
                 }
             } else {
                 held.push(record, &plan, &link, &wanted.subject);

@@ -4,13 +4,14 @@
 //! consumer; those that appear later are read from their beginning. Streams are looked for when the server tells that
 //! one was made or changed, after every reconnect, and now and then.
 
-use super::place::{Left, Place};
-use super::reader::{Lag, Reader};
-use super::{Ready, Wanted};
-use crate::api::{Api, ApiError, Origin, StreamInfo, unix_nanoseconds};
+use super::look::Lag;
+use super::progress::{Left, Progress};
+use super::reader::Reader;
+use super::{Tell, Wanted};
+use crate::api::{Api, ApiError, StreamInfo};
 use crate::link::Link;
 use crate::position;
-use connector::{Inbound, Start, SubscribeError};
+use connector::{Event, Start, SubscribeError};
 use futures_util::StreamExt as _;
 use rand::Rng as _;
 use std::collections::HashSet;
@@ -25,7 +26,7 @@ const TELL_AFTER: u32 = 3;
 pub(super) struct Reading {
     pub api: Api,
     pub wanted: Wanted,
-    pub sink: mpsc::Sender<Inbound>,
+    pub sink: mpsc::Sender<Event>,
     pub start: Start,
     /// When `subscribe` was called, and whether NATS was there.
     pub called: SystemTime,
@@ -35,7 +36,7 @@ pub(super) struct Reading {
 }
 
 /// A subscription that cannot begin now, or ever.
-enum Setback {
+pub(super) enum Setback {
     Later(String),
     Never(SubscribeError),
 }
@@ -50,21 +51,21 @@ impl From<ApiError> for Setback {
 }
 
 /// Runs one subscription for good.
-pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>, look_every: Duration, ready: Ready) {
+pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>, look_every: Duration, ready: Tell) {
     let mut readers = JoinSet::new();
     let mut known = HashSet::new();
     let mut left = Left::default();
     let mut trouble = reading.api.link.trouble();
     let mut setbacks = 0u32;
-    loop {
+    let begins = loop {
         changes.borrow_and_update();
         match reading.begin().await {
-            Ok(first) => {
+            Ok((first, begins)) => {
                 for reader in first {
                     known.insert(reader.stream.clone());
                     readers.spawn(reader.run());
                 }
-                break;
+                break begins;
             }
             Err(Setback::Never(error)) => {
                 let _ = ready.send(Err(error));
@@ -81,17 +82,17 @@ pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>,
                 reading.retry().await;
             }
         }
-    }
+    };
     drop(trouble);
-    if ready.send(Ok(())).is_err() {
+    if ready.send(Ok(begins)).is_err() {
         return;
     }
     loop {
         tokio::select! {
             Some(gone) = readers.join_next(), if !readers.is_empty() => {
-                if let Ok((stream, place)) = gone {
+                if let Ok((stream, progress)) = gone {
                     known.remove(&stream);
-                    left.remember(stream, place);
+                    left.remember(stream, progress);
                 }
             }
             _ = changes.changed() => {}
@@ -110,69 +111,6 @@ pub(super) async fn run(mut reading: Reading, mut changes: watch::Receiver<u64>,
 }
 
 impl Reading {
-    /// Resolves the start in every stream that is there, and makes a consumer in each.
-    async fn begin(&mut self) -> Result<Vec<Reader>, Setback> {
-        let Ok(connection) = self.api.link.current() else {
-            return Err(Setback::Later("NATS is not there".into()));
-        };
-        let streams = self.api.streams_of(&self.wanted.subject).await?;
-        if let Start::After(after) = &self.start {
-            let sequence = position::sequence(after).map_err(Setback::Never)?;
-            match streams.len() {
-                // What will appear is read from its beginning, which only 0 asks for.
-                0 => position::check(sequence, 0, 0).map_err(Setback::Never)?,
-                1 => {}
-                _ => {
-                    return Err(Setback::Never(SubscribeError::PositionInvalid(format!(
-                        "{} is held by several streams ({}), and a sequence belongs to one",
-                        self.wanted.subject,
-                        streams.join(", ")
-                    ))));
-                }
-            }
-        }
-        let mut readers = Vec::with_capacity(streams.len());
-        for stream in streams {
-            // One that went away this moment is not among them at the next try.
-            let info = self.api.stream(&stream).await?;
-            if let Some(why) = unreadable(&stream, &info) {
-                return Err(Setback::Never(SubscribeError::FilterInvalid(why)));
-            }
-            let from = self.from(&stream, &info).await?;
-            let not_before = match self.start {
-                Start::At(time) => Some(unix_nanoseconds(time)),
-                _ => None,
-            };
-            let mut reader = self.reader(stream, Place::new(info.created, from, not_before));
-            reader.first = Some(reader.make_consumer(&connection).await?);
-            readers.push(reader);
-        }
-        Ok(readers)
-    }
-
-    async fn from(&mut self, stream: &str, info: &StreamInfo) -> Result<Origin, Setback> {
-        Ok(match &self.start {
-            Start::Live if self.connected => Origin::Sequence(info.state.last_seq + 1),
-            Start::Live => {
-                let offset = match self.clock_offset {
-                    Some(offset) => offset,
-                    None => {
-                        let connection = self.api.link.current().map_err(|lost| Setback::Later(lost.0))?;
-                        *self.clock_offset.insert(self.api.clock_offset(&connection, stream).await?)
-                    }
-                };
-                Origin::Time(unix_nanoseconds(self.called) + offset)
-            }
-            Start::Earliest => Origin::First,
-            Start::After(after) => {
-                let sequence = position::sequence(after).map_err(Setback::Never)?;
-                position::check(sequence, info.state.first_seq, info.state.last_seq).map_err(Setback::Never)?;
-                Origin::Sequence(sequence.saturating_add(1))
-            }
-            Start::At(time) => Origin::Time(unix_nanoseconds(*time)),
-        })
-    }
-
     /// Readers for the streams that are not `known` yet: from their beginning, or from where they were `left`.
     async fn appeared(
         &self,
@@ -193,16 +131,26 @@ impl Reading {
                 tracing::error!(subject = self.wanted.subject, "{why}");
                 continue;
             }
-            let place = left.take(&stream, info.created);
-            readers.push(self.reader(stream, place));
+            let progress = left.take(&stream, info.created);
+            readers.push(self.reader(stream, progress));
         }
         Ok(())
     }
 
-    fn reader(&self, stream: String, place: Place) -> Reader {
-        let (wanted, sink) = (self.wanted.clone(), self.sink.clone());
-        let (api, trouble) = (self.api.clone(), self.api.link.trouble());
-        Reader { api, stream, place, wanted, sink, trouble, barren: 0, failures: 0, first: None, lag: Lag::default() }
+    pub(super) fn reader(&self, stream: String, progress: Progress) -> Reader {
+        Reader {
+            log: position::log(&stream),
+            api: self.api.clone(),
+            stream,
+            progress,
+            wanted: self.wanted.clone(),
+            sink: self.sink.clone(),
+            trouble: self.api.link.trouble(),
+            barren: 0,
+            failures: 0,
+            first: None,
+            lag: Lag::default(),
+        }
     }
 
     async fn retry(&self) {
@@ -221,7 +169,7 @@ impl Reading {
 
 /// Why a stream must not be, or cannot be, read by consumers that come and go: only one that keeps its messages by its
 /// limits gives each reader all of them.
-fn unreadable(stream: &str, info: &StreamInfo) -> Option<String> {
+pub(super) fn unreadable(stream: &str, info: &StreamInfo) -> Option<String> {
     match info.config.retention.as_str() {
         "workqueue" => Some(format!(
             "the stream {stream} is a work queue: reading it here would take its messages away from its workers"

@@ -5,30 +5,23 @@
 //! should be (the connection broke, the consumer is gone, a message is missing in its count) it makes another consumer
 //! from the next sequence on: nothing is missed, nothing comes twice.
 
-use super::place::Place;
+use super::look::{Lag, Tail};
+use super::progress::Progress;
+use super::pull::{Pull, caught_up};
 use super::{Wanted, record};
-use crate::api::{Api, ApiError, Consumer, Origin, StreamInfo, nanoseconds};
+use crate::api::{Api, ApiError, Consumer, Origin, StreamInfo, StreamState, nanoseconds};
 use crate::link::{Connected, Trouble};
-use crate::position::Delivered;
-use async_nats::{Message, Subscriber};
+use crate::position::{self, Delivered};
+use async_nats::Subscriber;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use connector::{Inbound, Position};
+use connector::{Event, Inbound, Log};
 use futures_util::StreamExt as _;
 use rand::Rng as _;
-use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How many messages are asked for ahead of the sink.
-const AHEAD: u32 = 256;
-/// How large, together, the messages asked for may be, unless one alone may be larger.
-const AHEAD_SIZE: usize = 4 << 20;
-/// How long one request for messages stands.
-const STANDS: Duration = Duration::from_secs(20);
-/// How often the server says that a request still stands.
-const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence after which a consumer is given up.
 const SILENCE: Duration = Duration::from_secs(5);
 /// How often in a row a connection may end before the first message, until the message itself is suspected.
@@ -36,8 +29,6 @@ const SUSPECT_AFTER: u32 = 2;
 
 /// How often in a row a consumer may be no good until that is said.
 const WARN_AFTER: u32 = 3;
-/// How often a slow reader looks whether the stream is emptied faster than it reads.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause between two consumers.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -45,9 +36,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Reader {
     pub api: Api,
     pub stream: String,
-    pub place: Place,
+    pub log: Log,
+    pub progress: Progress,
     pub wanted: Wanted,
-    pub sink: mpsc::Sender<Inbound>,
+    pub sink: mpsc::Sender<Event>,
     /// How often in a row asking for messages ended with the connection.
     pub barren: u32,
     /// How often in a row a consumer was no good before it worked.
@@ -59,30 +51,14 @@ pub(super) struct Reader {
     pub lag: Lag,
 }
 
-/// Whether the stream may be emptied faster than it is read.
-#[derive(Debug, Default)]
-pub(super) struct Lag {
-    /// The sink was full since the last look.
-    full: bool,
-    /// When it was looked whether something is missed, and nothing was.
-    looked: Option<Instant>,
-    /// That something is missed was logged.
-    told: bool,
-}
-
-impl Lag {
-    /// Whether a look is due. Each is a question to the server.
-    fn suspicious(&self) -> bool {
-        self.full && self.looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY)
-    }
-}
-
 /// A consumer at the server. Forgotten when its reading ends, in whatever way.
 pub(super) struct Made {
     api: Api,
     connection: Connected,
     stream: String,
-    consumer: Consumer,
+    pub consumer: Consumer,
+    /// The stream as it was just before.
+    state: StreamState,
 }
 
 impl Drop for Made {
@@ -92,7 +68,7 @@ impl Drop for Made {
 }
 
 /// Why a consumer is not used any longer.
-enum End {
+pub(super) enum End {
     /// The stream is gone.
     Gone,
     /// The connection is gone, or the client.
@@ -112,13 +88,13 @@ impl From<ApiError> for End {
 
 impl Reader {
     /// Reads until the stream is gone; returns its name, and where it was left.
-    pub(super) async fn run(mut self) -> (String, Place) {
+    pub(super) async fn run(mut self) -> (String, Progress) {
         loop {
             let connection = self.api.link.connected().await;
             match self.consume(&connection).await {
                 End::Gone => {
                     tracing::info!(stream = self.stream, "the stream is gone");
-                    return (self.stream, self.place);
+                    return (self.stream, self.progress);
                 }
                 // The next one waits for the connection itself.
                 End::Lost => self.api.link.lost(&connection).await,
@@ -157,26 +133,29 @@ impl Reader {
             None => {
                 let info = self.api.stream(&self.stream).await?;
                 let replaced = self.last_was_replaced(&info).await?;
-                self.place(&info, replaced);
+                self.follow(&info, replaced);
                 if self.barren >= SUSPECT_AFTER {
                     self.step_over().await?;
                 }
-                self.make_consumer(connection).await?
+                self.make_consumer(connection, &info.state).await?
             }
         };
-        let consumer = &made.consumer;
         let inbox = self.api.link.own_subject();
         let messages = connection.client.subscribe(inbox.clone()).await.map_err(|_| End::Lost)?;
-        let pull = Pull { subject: self.api.pull_subject(&self.stream, &consumer.name), inbox, open: 0, size: 0 };
-        self.receive(connection, messages, pull, consumer).await
+        let pull = Pull::new(self.api.pull_subject(&self.stream, &made.consumer.name), inbox);
+        self.receive(connection, messages, pull, &made).await
     }
 
     /// Makes a consumer from where to go on; from then on nothing can be missed.
-    pub(super) async fn make_consumer(&mut self, connection: &Connected) -> Result<Made, ApiError> {
-        let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.place.from).await?;
-        self.place.start(consumer.next);
+    pub(super) async fn make_consumer(
+        &mut self,
+        connection: &Connected,
+        state: &StreamState,
+    ) -> Result<Made, ApiError> {
+        let consumer = self.api.make_consumer(&self.stream, &self.wanted.subject, self.progress.from).await?;
+        self.progress.start(consumer.next);
         let (api, stream) = (self.api.clone(), self.stream.clone());
-        Ok(Made { api, connection: connection.clone(), stream, consumer })
+        Ok(Made { api, connection: connection.clone(), stream, consumer, state: state.clone() })
     }
 
     /// The server gives what it is asked for.
@@ -190,8 +169,8 @@ impl Reader {
     /// Whether the last message's sequence belongs to another one now: the server lost the end of the stream, and what
     /// came since has filled it again. Not known when the message was removed.
     async fn last_was_replaced(&self, info: &StreamInfo) -> Result<bool, ApiError> {
-        let Some((sequence, time)) = self.place.last else { return Ok(false) };
-        if self.place.created != info.created || !(info.state.first_seq..=info.state.last_seq).contains(&sequence) {
+        let Some((sequence, time)) = self.progress.last else { return Ok(false) };
+        if self.progress.created != info.created || !(info.state.first_seq..=info.state.last_seq).contains(&sequence) {
             return Ok(false);
         }
         match self.api.message(&self.stream, sequence, &self.wanted.subject).await {
@@ -204,15 +183,15 @@ impl Reader {
     }
 
     /// Where to go on, given what the stream is now.
-    fn place(&mut self, info: &StreamInfo, replaced: bool) {
-        if self.place.created != info.created {
+    fn follow(&mut self, info: &StreamInfo, replaced: bool) {
+        if self.progress.created != info.created {
             tracing::warn!(stream = self.stream, "the stream was made anew: reading it from its beginning");
-        } else if let Some((sequence, _)) = self.place.last
+        } else if let Some((sequence, _)) = self.progress.last
             && (replaced || info.state.last_seq < sequence)
         {
             tracing::warn!(stream = self.stream, sequence, "the stream lost its end: going on by time");
         }
-        let missed = self.place.follow(info, replaced);
+        let missed = self.progress.follow(info, replaced);
         self.count_missed(missed);
     }
 
@@ -230,11 +209,11 @@ impl Reader {
 
     /// Finds out whether messages before this one are missing because the stream has removed them.
     async fn look_back(&mut self, sequence: u64) -> Result<(), ApiError> {
-        if !self.place.jumps_to(sequence) || !self.lag.suspicious() {
+        if !self.progress.jumps_to(sequence) || !self.lag.suspicious() {
             return Ok(());
         }
         let info = self.api.stream(&self.stream).await?;
-        let missed = self.place.overtaken(info.state.first_seq, sequence);
+        let missed = self.progress.overtaken(info.state.first_seq, sequence);
         if missed == 0 {
             (self.lag.full, self.lag.looked) = (false, Some(Instant::now()));
         }
@@ -247,11 +226,17 @@ impl Reader {
         connection: &Connected,
         mut messages: Subscriber,
         mut pull: Pull,
-        consumer: &Consumer,
+        made: &Made,
     ) -> Result<std::convert::Infallible, End> {
-        tracing::debug!(stream = self.stream, consumer = consumer.name, from = consumer.next, "reading");
+        let Consumer { name, next, pending, .. } = &made.consumer;
+        tracing::debug!(stream = self.stream, consumer = name, from = next, "reading");
         let link = self.api.link.clone();
         let mut expected = 1;
+        let mut tail = Tail::default();
+        if *pending == Some(0) {
+            tail.seen = self.nothing_up_to(&made.state).await;
+            self.tell_reached().await;
+        }
         loop {
             pull.ask(connection).await?;
             let message = tokio::select! {
@@ -270,7 +255,8 @@ impl Reader {
             if let Some(status) = message.status {
                 pull.on_status(status.as_u16(), &message)?;
                 if let Some(reached) = caught_up(&message, expected) {
-                    self.place.reach(reached);
+                    self.progress.reach(reached);
+                    self.tell_reached().await;
                 }
                 self.works();
                 continue;
@@ -287,26 +273,69 @@ impl Reader {
             self.barren = 0;
             self.works();
             self.look_back(delivered.stream_sequence).await?;
-            let timestamp = delivered.time / 1_000_000;
-            let record = record(message, Some(Position::Number(delivered.stream_sequence)), Some(timestamp));
-            self.deliver(record, delivered.stream_sequence, delivered.time).await?;
+            let place = position::place(&self.log, delivered.stream_sequence, Some(delivered.time / 1_000_000));
+            self.deliver(record(message, Some(place)), delivered.stream_sequence, delivered.time).await;
+            if delivered.pending == Some(0) && tail.due(&self.progress) {
+                self.at_the_end(&mut tail).await;
+            }
         }
     }
 
     /// Waits for room in the sink. This is what holds the asking back.
-    async fn deliver(&mut self, record: Inbound, sequence: u64, time: i64) -> Result<(), End> {
-        let known = self.place.knows(sequence);
-        if !known && !self.place.too_old(time) && self.wanted.matches(&record.topic) {
+    async fn deliver(&mut self, record: Inbound, sequence: u64, time: i64) {
+        let known = self.progress.knows(sequence);
+        if !known && !self.progress.too_old(time) && self.wanted.matches(&record.topic) {
             self.lag.full |= self.sink.capacity() == 0;
-            if self.sink.send(record).await.is_err() {
-                // The subscription ends with its sink; this task with it.
-                std::future::pending::<()>().await;
-            }
+            self.hand_over(Event::Record(record)).await;
+            self.progress.told = Some(sequence);
         }
         if !known {
-            self.place.pass(sequence, time);
+            self.progress.pass(sequence, time);
         }
-        Ok(())
+    }
+
+    async fn hand_over(&self, event: Event) {
+        if self.sink.send(event).await.is_err() {
+            // The subscription ends with its sink; this task with it.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Tells how far the stream is read, if that was not told yet.
+    async fn tell_reached(&mut self) {
+        if let Some(place) = self.progress.untold(&self.log) {
+            self.progress.told = Some(place.n);
+            self.hand_over(Event::Reached(place)).await;
+        }
+    }
+
+    /// The consumer has nothing more to give. What is behind its last message is found out once; later heartbeats say
+    /// it, which come when nothing else does.
+    async fn at_the_end(&mut self, tail: &mut Tail) {
+        tail.looked = Some(Instant::now());
+        if !tail.seen
+            && let Ok(info) = self.api.stream(&self.stream).await
+            && info.created == self.progress.created
+        {
+            tail.seen = self.nothing_up_to(&info.state).await;
+        }
+        self.tell_reached().await;
+    }
+
+    /// Whether all is read up to the newest message of that state; if so, it is passed. The stream itself is asked: a
+    /// consumer's own count may be behind, as it lives on a server of its own and hears of messages a little later.
+    async fn nothing_up_to(&mut self, state: &StreamState) -> bool {
+        let Some(passed) = self.progress.passed else { return false };
+        let nothing = passed >= state.last_seq
+            || match self.api.message(&self.stream, passed + 1, &self.wanted.subject).await {
+                Ok(next) => next.is_none_or(|next| next.seq > state.last_seq),
+                Err(_) => false, // a heartbeat will say it
+            };
+        if nothing {
+            self.progress.newest = state.last_at().map(|at| (state.last_seq, at));
+            self.progress.reach(state.last_seq);
+        }
+        nothing
     }
 
     /// Takes the next message by another way, one on which its headers are not read by the client.
@@ -315,7 +344,7 @@ impl Reader {
     /// stream then, and would do so again and again.
     async fn step_over(&mut self) -> Result<(), End> {
         self.barren = 0;
-        let Origin::Sequence(next) = self.place.from else { return Ok(()) };
+        let Origin::Sequence(next) = self.progress.from else { return Ok(()) };
         let Some(stored) = self.api.message(&self.stream, next, &self.wanted.subject).await? else { return Ok(()) };
         let decode = |text: &str| STANDARD.decode(text).unwrap_or_default();
         let time = nanoseconds(&stored.time).and_then(|t| i64::try_from(t).ok()).unwrap_or_default();
@@ -326,65 +355,12 @@ impl Reader {
             payload: Some(decode(&stored.data).into()),
             headers: crate::headers::from_stored(&decode(&stored.hdrs)),
             timestamp: Some(time / 1_000_000),
-            position: Some(Position::Number(stored.seq)),
+            place: Some(position::place(&self.log, stored.seq, Some(time / 1_000_000))),
             redelivered: false,
             retained: false,
         };
         tracing::debug!(stream = self.stream, sequence = stored.seq, "read a message by itself");
-        self.deliver(record, stored.seq, time).await
-    }
-}
-
-/// The sequence that a consumer has come to that has nothing to give now, as its heartbeat says; none while messages are
-/// missing that it gave.
-fn caught_up(heartbeat: &Message, expected: u64) -> Option<u64> {
-    let number = |name: &str| heartbeat.headers.as_ref()?.get(name)?.as_str().parse::<u64>().ok();
-    number("Nats-Last-Stream").filter(|_| number("Nats-Last-Consumer") == Some(expected - 1))
-}
-
-/// Requests for messages.
-struct Pull {
-    subject: String,
-    inbox: String,
-    /// How many messages are still to come for the requests that stand.
-    open: u32,
-    size: usize,
-}
-
-impl Pull {
-    /// Asks for more as soon as half of it has come, so that the next ones are on their way meanwhile.
-    async fn ask(&mut self, connection: &Connected) -> Result<(), End> {
-        if self.open > AHEAD / 2 {
-            return Ok(());
-        }
-        self.size = self.size.max(AHEAD_SIZE).max(2 * connection.client.max_payload());
-        let request = json!({
-            "batch": AHEAD - self.open,
-            "max_bytes": self.size,
-            "expires": STANDS.as_nanos(),
-            "idle_heartbeat": HEARTBEAT.as_nanos(),
-        });
-        let body = request.to_string().into();
-        let asked = connection.client.publish_with_reply(self.subject.clone(), self.inbox.clone(), body).await;
-        self.open = AHEAD;
-        asked.map_err(|_| End::Lost)
-    }
-
-    /// What the server says about a request.
-    fn on_status(&mut self, status: u16, message: &Message) -> Result<(), End> {
-        let text = message.description.as_deref().unwrap_or_default();
-        match status {
-            100 => return Ok(()), // it still stands
-            408 | 404 => {}       // it has ended, as it should
-            409 if text.contains("MaxBytes") => {
-                // Perhaps one message alone is larger than that.
-                self.size = self.size.saturating_mul(2).min(256 << 20);
-            }
-            _ => return Err(End::Stale(format!("{status} {text}"))),
-        }
-        let left = message.headers.as_ref().and_then(|h| h.get("Nats-Pending-Messages"));
-        let left = left.and_then(|n| n.as_str().parse::<u32>().ok()).unwrap_or(self.open);
-        self.open = self.open.saturating_sub(left);
+        self.deliver(record, stored.seq, time).await;
         Ok(())
     }
 }
