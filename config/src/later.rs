@@ -14,7 +14,6 @@ const LATER: &[&str] = &[
     "bayeux.allow_message_delivery_during_handshake",
     "bayeux.broadcast_to_publisher",
     "bayeux.extensions.*=activity",
-    "bayeux.extensions.*=binary",
     "bayeux.extensions.*=replay",
     "bayeux.extensions.*=timestamp",
     "bayeux.handshake_reconnect",

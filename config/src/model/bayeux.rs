@@ -49,7 +49,7 @@ impl Default for Bayeux {
             max_interval: Duration::from_secs(10),
             max_message_size: ByteSize::from_kib(64),
             transports: vec![Transport::Websocket, Transport::LongPolling, Transport::CallbackPolling],
-            extensions: vec![Extension::Ack, Extension::Timesync],
+            extensions: vec![Extension::Ack, Extension::Timesync, Extension::Binary],
             max_sessions_per_browser: 1,
             http2_max_sessions_per_browser: -1,
             gzip: false,
@@ -96,6 +96,9 @@ pub enum Extension {
     Ack,
     /// Clients may ask for the gateway's time.
     Timesync,
+    /// Bytes travel as CometD's clients send them by `publishBinary`: mappings with `format: binary` store the bytes and
+    /// deliver them in the form that the clients' binary extension decodes. Without it they deliver base64.
+    Binary,
 }
 
 /// What happens on a channel that no mapping takes.
