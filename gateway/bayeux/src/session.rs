@@ -451,4 +451,6 @@ fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 use super::*;
 use crate::delivery::DeliveryParts;
 use crate::queue::Overflow;
-use proptest::prelude::*;
 
 fn start() -> (Session, Instant) {
     let now = Instant::now();
@@ -161,74 +160,6 @@ fn what_was_dropped_is_counted_and_told_once() {
     assert_eq!(session.pop().unwrap().json(), message(3).json());
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Connect { socket: bool, alone: bool, timeout: Option<u64> },
-    Push,
-    Wake,
-    Timeout,
-    Batch,
-    EndBatch,
-    Touch,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        (any::<bool>(), any::<bool>(), proptest::option::of(0u64..3))
-            .prop_map(|(socket, alone, timeout)| Step::Connect { socket, alone, timeout }),
-        Just(Step::Push),
-        Just(Step::Wake),
-        Just(Step::Timeout),
-        Just(Step::Batch),
-        Just(Step::EndBatch),
-        Just(Step::Touch),
-    ]
-}
-
-proptest! {
-    /// Whatever happens in whatever order: at most one connect is held, each held one is ended exactly once (answered
-    /// or superseded), a session with a held connect never expires, one without always does, and messages leave in the
-    /// order they came.
-    #[test]
-    fn the_laws_of_holding_hold(steps in proptest::collection::vec(step(), 0..60)) {
-        let (mut session, start) = start();
-        let mut now = start;
-        let mut held: Option<Ticket> = None;
-        let (mut pushed, mut popped) = (0u32, 0u32);
-        let mut open = 0u32;
-        for step in steps {
-            now += Duration::from_millis(10);
-            match step {
-                Step::Connect { socket, alone, timeout } => {
-                    let carrier = if socket { Carrier::WebSocket } else { Carrier::LongPolling };
-                    let advice = timeout.map(|t| ClientAdvice { timeout: Some(t * 1000), interval: None });
-                    let outcome = session.connect(now, &Connect { carrier, alone, crowded: false, advice, ack: None }).unwrap();
-                    prop_assert_eq!(outcome.superseded, held.take());
-                    held = outcome.hold.map(|(ticket, _)| ticket);
-                }
-                Step::Push => { pushed += 1; session.push(message(pushed)); }
-                Step::Wake => {
-                    if let Some(ticket) = session.take_polling_hold(now) {
-                        prop_assert_eq!(Some(ticket), held.take());
-                        prop_assert_eq!(open, 0);
-                    }
-                    while let Some(delivery) = session.pop() {
-                        popped += 1;
-                        let expected = message(popped);
-                        prop_assert_eq!(delivery.json(), expected.json());
-                    }
-                }
-                Step::Timeout => if let Some(ticket) = held.take() { prop_assert!(session.release(ticket, now)); },
-                Step::Batch => { open += 1; session.start_batch(); }
-                Step::EndBatch => { open = open.saturating_sub(1); session.end_batch(); }
-                Step::Touch => session.touch(now),
-            }
-            prop_assert_eq!(session.expires().is_none(), held.is_some());
-            prop_assert_eq!(session.waiting().0 as u32, pushed - popped);
-        }
-    }
-}
-
 #[test]
 fn unacknowledged_messages_come_again_and_acknowledged_ones_never() {
     let (mut session, now) = start();
@@ -251,59 +182,4 @@ fn unacknowledged_messages_come_again_and_acknowledged_ones_never() {
     assert_eq!(again[0].json(), message(1).json());
     assert!(session.connect(now, &connect(3)).unwrap().hold.is_some());
     assert_eq!(session.waiting().0, 0);
-}
-
-proptest! {
-    /// A client over a connection that loses replies: it sees every message once and in order, whatever is lost.
-    #[test]
-    fn with_acknowledgement_nothing_is_lost_or_doubled(steps in proptest::collection::vec((any::<bool>(), 0u32..4), 1..60)) {
-        let (mut session, now) = start();
-        session.acknowledge();
-        let (mut pushed, mut seen, mut acked) = (0u32, Vec::new(), 0u64);
-        for (lost, new) in steps {
-            for _ in 0..new {
-                pushed += 1;
-                session.push(message(pushed));
-            }
-            let timeout = Some(ClientAdvice { timeout: Some(0), interval: None });
-            let connect = Connect { ack: Some(acked), advice: timeout, ..poll() };
-            session.connect(now, &connect).unwrap();
-            let (sent, batch) = session.take_for_connect();
-            if !lost {
-                seen.extend(sent.iter().map(|d| d.json().clone()));
-                acked = batch.unwrap();
-            }
-        }
-        let connect = Connect { ack: Some(acked), ..poll() };
-        session.connect(now, &connect).unwrap();
-        seen.extend(session.take_for_connect().0.iter().map(|d| d.json().clone()));
-        let all: Vec<_> = (1..=pushed).map(|n| message(n).json().clone()).collect();
-        prop_assert_eq!(seen, all);
-    }
-
-    /// With a queue that drops its oldest, what is left still is in order, and nothing comes twice.
-    #[test]
-    fn dropping_and_acknowledging_agree(steps in proptest::collection::vec((any::<bool>(), 0u32..5), 1..60)) {
-        let now = Instant::now();
-        let queue = QueueLimits { max_messages: 3, max_bytes: 1 << 20, overflow: Overflow::DropOldest };
-        let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
-        session.acknowledge();
-        let (mut pushed, mut last, mut acked) = (0u32, 0u32, 0u64);
-        for (lost, new) in steps {
-            for _ in 0..new {
-                pushed += 1;
-                session.push(message(pushed));
-            }
-            session.connect(now, &Connect { ack: Some(acked), ..poll() }).unwrap();
-            let (sent, batch) = session.take_for_connect();
-            if !lost {
-                for delivery in sent {
-                    let n = (1..=pushed).find(|n| message(*n).json() == delivery.json()).unwrap();
-                    prop_assert!(n > last, "{n} after {last}");
-                    last = n;
-                }
-                acked = batch.unwrap();
-            }
-        }
-    }
 }
