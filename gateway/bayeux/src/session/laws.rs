@@ -14,7 +14,7 @@
 
 use super::*;
 use crate::delivery::DeliveryParts;
-use crate::queue::Overflow;
+use crate::queue::{Overflow, QueueLimits};
 use client::Ack;
 use driver::World;
 use proptest::prelude::*;

@@ -1,10 +1,15 @@
 use super::*;
 use crate::delivery::DeliveryParts;
-use crate::queue::Overflow;
+use crate::queue::{Overflow, QueueLimits};
 
 fn start() -> (Session, Instant) {
     let now = Instant::now();
-    (Session::new("c1".into(), Arc::new(Options::default()), now), now)
+    (Session::new("c1".into(), Arc::default(), Carrier::LongPolling, now), now)
+}
+
+fn bounded(queue: QueueLimits, now: Instant) -> Session {
+    let options = SessionOptions::same(Options { queue, ..Options::default() });
+    Session::new("c".into(), Arc::new(options), Carrier::LongPolling, now)
 }
 
 fn poll() -> Connect {
@@ -18,7 +23,7 @@ fn message(n: u32) -> Arc<Delivery> {
 #[test]
 fn the_first_connect_is_answered_at_once_and_the_second_is_held() {
     let (mut session, now) = start();
-    session.handshake_advice(Carrier::LongPolling);
+    session.handshake_advice();
     let first = session.connect(now, &poll()).unwrap();
     assert_eq!((first.hold, first.advice), (None, None));
     let (ticket, until) = session.connect(now, &poll()).unwrap().hold.unwrap();
@@ -32,7 +37,7 @@ fn the_first_connect_is_answered_at_once_and_the_second_is_held() {
 #[test]
 fn a_client_that_advises_is_advised_with_the_servers_values() {
     let (mut session, now) = start();
-    session.handshake_advice(Carrier::LongPolling);
+    session.handshake_advice();
     let advice = Some(ClientAdvice { timeout: Some(0), interval: None });
     let outcome = session.connect(now, &Connect { advice, ..poll() }).unwrap();
     assert_eq!(outcome.advice.unwrap().timeout, Some(20_000));
@@ -44,8 +49,9 @@ fn a_client_that_advises_is_advised_with_the_servers_values() {
 
 #[test]
 fn another_transport_is_advised_again() {
-    let (mut session, now) = start();
-    session.handshake_advice(Carrier::WebSocket);
+    let now = Instant::now();
+    let mut session = Session::new("c1".into(), Arc::default(), Carrier::WebSocket, now);
+    session.handshake_advice();
     assert!(session.connect(now, &poll()).unwrap().advice.is_some());
     assert!(session.connect(now, &poll()).unwrap().advice.is_none());
 }
@@ -123,7 +129,7 @@ fn expiry_counts_from_the_reply_and_any_message_gives_time_again() {
     session.replied(later);
     assert_eq!(session.expires(), Some(later + Duration::from_secs(10)));
     let touched = later + Duration::from_secs(9);
-    session.touch(touched);
+    session.touch(touched, Carrier::LongPolling);
     assert_eq!(session.expires(), Some(touched + Duration::from_secs(10)));
 }
 
@@ -143,7 +149,7 @@ fn after_its_end_a_session_is_unknown_and_takes_nothing() {
 fn a_full_queue_asks_for_the_sessions_end() {
     let now = Instant::now();
     let queue = QueueLimits { max_messages: 2, max_bytes: 1 << 20, overflow: Overflow::Disconnect };
-    let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
+    let mut session = bounded(queue, now);
     assert_eq!(session.push(message(1)), Push::Wake);
     assert_eq!(session.push(message(2)), Push::Wake);
     assert_eq!(session.push(message(3)), Push::Overflow);
@@ -153,7 +159,7 @@ fn a_full_queue_asks_for_the_sessions_end() {
 fn what_was_dropped_is_counted_and_told_once() {
     let now = Instant::now();
     let queue = QueueLimits { max_messages: 2, max_bytes: 1 << 20, overflow: Overflow::DropOldest };
-    let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
+    let mut session = bounded(queue, now);
     (0..5).for_each(|n| assert_eq!(session.push(message(n)), Push::Wake));
     assert_eq!((session.take_untold(), session.take_untold()), (3, 0));
     assert_eq!((session.take_dropped(), session.take_dropped()), (3, 0));
@@ -182,4 +188,39 @@ fn unacknowledged_messages_come_again_and_acknowledged_ones_never() {
     assert_eq!(again[0].json(), message(1).json());
     assert!(session.connect(now, &connect(3)).unwrap().hold.is_some());
     assert_eq!(session.waiting().0, 0);
+}
+
+#[test]
+fn each_transport_has_its_own_options_and_a_session_those_of_what_carries_it() {
+    let now = Instant::now();
+    let secs = Duration::from_secs;
+    let mut options = SessionOptions::default();
+    options.websocket = Options { timeout: secs(60), interval: secs(1), max_interval: secs(90), ..options.websocket };
+    options.long_polling.handshake_reconnect = true;
+    let mut session = Session::new("c".into(), Arc::new(options), Carrier::WebSocket, now);
+    let advice = session.handshake_advice();
+    assert_eq!((advice.timeout, advice.interval, advice.max_interval), (Some(60_000), 1_000, None));
+    assert_eq!(session.expires(), Some(now + secs(91)));
+    let advice = session.connect(now, &poll()).unwrap().advice.unwrap();
+    assert_eq!((advice.timeout, advice.interval, advice.max_interval), (Some(20_000), 0, Some(10_000)));
+    assert_eq!(session.connect(now, &poll()).unwrap().hold.unwrap().1, now + secs(20));
+    session.touch(now, Carrier::WebSocket);
+    let held = session.connect(now, &Connect { carrier: Carrier::WebSocket, ..poll() }).unwrap();
+    assert_eq!(held.hold.unwrap().1, now + secs(60));
+}
+
+#[test]
+fn a_client_that_holds_a_connect_and_says_nothing_more_is_ended_after_max_processing() {
+    let now = Instant::now();
+    let options = Options { max_processing: Some(Duration::from_secs(30)), ..Options::default() };
+    let mut session = Session::new("c".into(), Arc::new(SessionOptions::same(options)), Carrier::LongPolling, now);
+    session.connect(now, &poll()).unwrap();
+    assert_eq!(session.expires(), Some(now + Duration::from_secs(10)), "it holds nothing yet");
+    let (ticket, _) = session.connect(now, &poll()).unwrap().hold.unwrap();
+    assert_eq!(session.expires(), Some(now + Duration::from_secs(30)));
+    let later = now + Duration::from_secs(15);
+    session.touch(later, Carrier::LongPolling);
+    assert_eq!(session.expires(), Some(later + Duration::from_secs(30)));
+    assert!(session.release(ticket, later));
+    assert_eq!(session.expires(), Some(later + Duration::from_secs(10)));
 }

@@ -178,7 +178,7 @@ impl World {
         let batch = !connect.alone;
         if batch {
             self.session.start_batch();
-            self.session.touch(self.now);
+            self.session.touch(self.now, self.connections[slot].carrier);
         }
         self.retire_other_socket(None);
         let hold = match self.session.connect(self.now, &connect) {
@@ -246,6 +246,6 @@ impl World {
             }
             self.connections[slot].exchange = Some(Exchange { id, connect: false, batch, hold: None, told: None });
         }
-        self.session.touch(self.now);
+        self.session.touch(self.now, self.connections[slot].carrier);
     }
 }

@@ -33,8 +33,8 @@ pub(super) struct Checked {
 
 impl Checked {
     pub(super) fn new(options: Options, acknowledged: bool, carrier: Carrier, now: Instant) -> Self {
-        let mut session = Session::new("c".into(), Arc::new(options.clone()), now);
-        session.handshake_advice(carrier);
+        let mut session = Session::new("c".into(), Arc::new(SessionOptions::same(options.clone())), carrier, now);
+        session.handshake_advice();
         if acknowledged {
             session.acknowledge();
         }
@@ -144,8 +144,8 @@ impl Checked {
         self.agrees();
     }
 
-    pub(super) fn touch(&mut self, now: Instant) {
-        self.session.touch(now);
+    pub(super) fn touch(&mut self, now: Instant, carrier: Carrier) {
+        self.session.touch(now, carrier);
         if self.hold.is_none() && !self.ended {
             self.expires = Some(now + self.options.max_interval);
         }
