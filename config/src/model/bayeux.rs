@@ -4,6 +4,10 @@ use connector::{ByteSize, Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod transport;
+
+pub use transport::{CallbackPolling, LongPolling, TransportOptions, TransportQueue, WebSocket};
+
 /// The options of the Bayeux protocol: CometD's, in snake_case, with CometD's meaning and defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -14,8 +18,14 @@ pub struct Bayeux {
     pub interval: Duration,
     /// How long a session lives on without a `/meta/connect` before it expires; counted from the end of `interval`.
     pub max_interval: Duration,
+    /// End a session that holds a `/meta/connect` when its client sent nothing for so long; it should be more than `timeout`.
+    /// Absent: never.
+    pub max_processing: Option<Duration>,
     /// The largest message, or batch of messages, that a client may send at once.
     pub max_message_size: ByteSize,
+    /// Tell clients, in `advice.maxInterval`, how long their session lives without a `/meta/connect`: one that was cut off
+    /// for longer begins with a handshake at once, and does not first ask for a session that is gone.
+    pub handshake_reconnect: bool,
     /// What is offered to clients, in order of preference.
     #[schemars(length(min = 1))]
     pub transports: Vec<Transport>,
@@ -28,7 +38,11 @@ pub struct Bayeux {
     pub http2_max_sessions_per_browser: i32,
     /// Compress responses of 1 KiB and more for HTTP clients that take gzip. A proxy in front may do it instead.
     pub gzip: bool,
-    /// What concerns WebSockets only.
+    /// What concerns long-polling only; the options of all transports go first to what is set here.
+    pub long_polling: LongPolling,
+    /// The same for callback-polling.
+    pub callback_polling: CallbackPolling,
+    /// The same for WebSockets.
     pub websocket: WebSocket,
     /// Take an HTTP client's id for proof enough of who it is, without the cookie given at its handshake: for clients
     /// that keep no cookies.
@@ -47,12 +61,16 @@ impl Default for Bayeux {
             timeout: Duration::from_secs(20),
             interval: Duration::from_secs(0),
             max_interval: Duration::from_secs(10),
+            max_processing: None,
             max_message_size: ByteSize::from_kib(64),
+            handshake_reconnect: false,
             transports: vec![Transport::Websocket, Transport::LongPolling, Transport::CallbackPolling],
-            extensions: vec![Extension::Ack, Extension::Timesync],
+            extensions: vec![Extension::Ack, Extension::Timesync, Extension::Binary],
             max_sessions_per_browser: 1,
             http2_max_sessions_per_browser: -1,
             gzip: false,
+            long_polling: LongPolling::default(),
+            callback_polling: CallbackPolling::default(),
             websocket: WebSocket::default(),
             trust_client_session: false,
             unmapped_channels: UnmappedChannels::Local,
@@ -74,20 +92,6 @@ pub enum Transport {
     CallbackPolling,
 }
 
-/// What concerns WebSockets only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WebSocket {
-    /// Agree to compress messages of 256 bytes and more (permessage-deflate) with clients that offer it, as browsers do.
-    pub compression: bool,
-}
-
-impl Default for WebSocket {
-    fn default() -> Self {
-        WebSocket { compression: true }
-    }
-}
-
 /// Extensions of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +100,9 @@ pub enum Extension {
     Ack,
     /// Clients may ask for the gateway's time.
     Timesync,
+    /// Bytes travel as CometD's clients send them by `publishBinary`: mappings with `format: binary` store the bytes and
+    /// deliver them in the form that the clients' binary extension decodes. Without it they deliver base64.
+    Binary,
 }
 
 /// What happens on a channel that no mapping takes.

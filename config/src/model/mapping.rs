@@ -90,7 +90,8 @@ pub enum Format {
     Json,
     /// Data is a JSON string; the record holds its text.
     Text,
-    /// Data is base64 in a JSON string; the record holds the bytes.
+    /// Data is bytes, which the record holds: a message of the binary extension, or base64 in a JSON string. Delivered
+    /// as the former, or as the latter where `bayeux.extensions` has no `binary`.
     Binary,
 }
 

@@ -7,7 +7,10 @@ mod server;
 mod service;
 mod telemetry;
 
-pub use bayeux::{Bayeux, Extension, Overflow, Queue, Transport, UnmappedChannels, UnmappedServices, WebSocket};
+pub use bayeux::{
+    Bayeux, CallbackPolling, Extension, LongPolling, Overflow, Queue, Transport, TransportOptions, TransportQueue,
+    UnmappedChannels, UnmappedServices, WebSocket,
+};
 pub use mapping::{Consume, Direction, Format, Include, Mapping, OnError};
 pub use server::{Admin, Server, Tls};
 pub(crate) use service::ServiceOptions;

@@ -51,7 +51,8 @@ bayeux:
   http2_max_sessions_per_browser: 5
   gzip: true
   trust_client_session: true
-  websocket: { compression: false }
+  websocket: { compression: false, timeout: 1m }
+  long_polling: { max_interval: 20s, queue: { max_messages: 9 } }
   unmapped_channels: deny
   unmapped_services: refuse
   queue: { max_messages: 5, max_bytes: 1KiB, overflow: drop_oldest }
@@ -100,6 +101,11 @@ telemetry: { otlp_endpoint: "http://localhost:4317", log: { format: json, level:
     );
     assert_eq!(bayeux.queue.overflow, Overflow::DropOldest);
     assert!(!bayeux.websocket.compression);
+    let [socket, polling] = [Transport::Websocket, Transport::LongPolling].map(|transport| bayeux.options(transport));
+    assert_eq!((socket.timeout, socket.max_interval), (secs(60), secs(15)));
+    assert_eq!((polling.timeout, polling.max_interval), (secs(30), secs(20)));
+    assert_eq!((polling.queue.max_messages, polling.queue.max_bytes), (9, ByteSize::from_kib(1)));
+    assert_eq!(polling.queue.overflow, Overflow::DropOldest);
     assert_eq!((bayeux.max_sessions_per_browser, bayeux.http2_max_sessions_per_browser), (-1, 5));
     assert!(bayeux.gzip);
 

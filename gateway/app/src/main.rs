@@ -12,6 +12,7 @@ mod plan;
 mod quickstart;
 mod registry;
 mod serve;
+mod settings;
 mod telemetry;
 
 use clap::{Parser, Subcommand};

@@ -59,7 +59,8 @@ fn compile(loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Table> {
             (name.clone(), ConnectorTraits { capabilities: plan.capabilities(), syntax: plan.syntax() })
         })
         .collect();
-    let specs: Vec<MappingSpec> = loaded.config.mappings.iter().map(spec).collect();
+    let binary = loaded.config.bayeux.extensions.contains(&gateway_config::Extension::Binary);
+    let specs: Vec<MappingSpec> = loaded.config.mappings.iter().map(|mapping| spec(mapping, binary)).collect();
     let (table, found) = match Table::compile(&specs, &connectors) {
         Ok(compiled) => (Some(compiled.table), compiled.warnings),
         Err(found) => (None, found),
@@ -80,7 +81,7 @@ fn compile(loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Table> {
     table
 }
 
-fn spec(config: &gateway_config::Mapping) -> MappingSpec {
+fn spec(config: &gateway_config::Mapping, binary_extension: bool) -> MappingSpec {
     use gateway_config as c;
     let included = |what| config.include.contains(&what);
     MappingSpec {
@@ -98,6 +99,7 @@ fn spec(config: &gateway_config::Mapping) -> MappingSpec {
             c::Format::Text => mapping::Format::Text,
             c::Format::Binary => mapping::Format::Binary,
         },
+        binary_extension,
         publish_timeout: config.publish_timeout.get(),
         on_error: match config.on_error {
             c::OnError::Skip => mapping::OnError::Skip,

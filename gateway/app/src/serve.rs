@@ -2,13 +2,12 @@
 
 use crate::admin::{self, AdminState, ConnectorEntry};
 use crate::plan::{self, Planned};
+use crate::settings::server_settings;
 use crate::telemetry::{self, Telemetry};
 use crate::{page, quickstart};
-use bayeux::queue::{Overflow, QueueLimits};
-use bayeux::session::{Carrier, Options};
 use bayeux_bridge::{Answering, Bridge, BridgeSettings, ServiceSpec, UnmappedChannels, UnmappedServices};
 use bayeux_server::hooks::AllowAll;
-use bayeux_server::{Extensions, Origins, Server, ServerSettings, http, listener, tls};
+use bayeux_server::{Server, http, listener, tls};
 use connector::{Connector, Context, HandlerContext};
 use futures_util::future::join_all;
 use gateway_config as config;
@@ -227,51 +226,6 @@ fn bridge_settings(settings: &Config, node: String) -> BridgeSettings {
         },
         node,
         subscribe_timeout: Duration::from_secs(5),
-    }
-}
-
-fn server_settings(settings: &Config) -> ServerSettings {
-    let bayeux = &settings.bayeux;
-    let queue = QueueLimits {
-        max_messages: bayeux.queue.max_messages,
-        max_bytes: usize::try_from(bayeux.queue.max_bytes.get()).unwrap_or(usize::MAX),
-        overflow: match bayeux.queue.overflow {
-            config::Overflow::Disconnect => Overflow::Disconnect,
-            config::Overflow::DropOldest => Overflow::DropOldest,
-        },
-    };
-    ServerSettings {
-        session: Options {
-            timeout: bayeux.timeout.get(),
-            interval: bayeux.interval.get(),
-            max_interval: bayeux.max_interval.get(),
-            queue,
-            ..Options::default()
-        },
-        max_message_size: usize::try_from(bayeux.max_message_size.get()).unwrap_or(usize::MAX),
-        transports: bayeux
-            .transports
-            .iter()
-            .map(|transport| match transport {
-                config::Transport::Websocket => Carrier::WebSocket,
-                config::Transport::LongPolling => Carrier::LongPolling,
-                config::Transport::CallbackPolling => Carrier::CallbackPolling,
-            })
-            .collect(),
-        max_sessions_per_browser: bayeux.max_sessions_per_browser,
-        http2_max_sessions_per_browser: bayeux.http2_max_sessions_per_browser,
-        gzip: bayeux.gzip,
-        websocket_compression: bayeux.websocket.compression,
-        trust_client_session: bayeux.trust_client_session,
-        extensions: Extensions {
-            ack: bayeux.extensions.contains(&config::Extension::Ack),
-            timesync: bayeux.extensions.contains(&config::Extension::Timesync),
-        },
-        origins: match settings.server.allowed_origins.is_empty() {
-            true => Origins::Same,
-            false => Origins::Listed(settings.server.allowed_origins.clone()),
-        },
-        ..ServerSettings::default()
     }
 }
 

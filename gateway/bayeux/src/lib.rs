@@ -10,3 +10,4 @@ pub mod message;
 pub mod queue;
 pub mod reply;
 pub mod session;
+pub mod z85;

@@ -16,7 +16,7 @@ use crate::channel::ChannelName;
 use crate::delivery::Delivery;
 use crate::error;
 use crate::message::ClientAdvice;
-use crate::queue::{Queue, QueueLimits, Queued};
+use crate::queue::{Queue, Queued};
 use crate::reply::{Advice, Reconnect, Refusal};
 use bytestring::ByteString;
 use std::collections::HashSet;
@@ -24,59 +24,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod ack;
+mod options;
 
-/// What a server's operator sets for its sessions (CometD's options of the same names).
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How long a connect is held.
-    pub timeout: Duration,
-    /// How long a client waits between connects.
-    pub interval: Duration,
-    /// How long a session lives without a connect, above `interval`.
-    pub max_interval: Duration,
-    /// The bound of a session's queue.
-    pub queue: QueueLimits,
-    /// How many channels one session may subscribe to.
-    pub max_subscriptions: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            timeout: Duration::from_secs(20),
-            interval: Duration::ZERO,
-            max_interval: Duration::from_secs(10),
-            queue: QueueLimits {
-                max_messages: 20_000,
-                max_bytes: 8 << 20,
-                overflow: crate::queue::Overflow::Disconnect,
-            },
-            max_subscriptions: 10_000,
-        }
-    }
-}
-
-/// What carries a session's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
-    /// `websocket`: messages go out whenever they are there.
-    WebSocket,
-    /// `long-polling`: messages go out in replies.
-    LongPolling,
-    /// `callback-polling`: messages go out in the replies of connects only.
-    CallbackPolling,
-}
-
-impl Carrier {
-    /// Its name in `supportedConnectionTypes`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Carrier::WebSocket => "websocket",
-            Carrier::LongPolling => "long-polling",
-            Carrier::CallbackPolling => "callback-polling",
-        }
-    }
-}
+pub use options::{Carrier, Options, SessionOptions};
 
 /// Names one held connect of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +101,11 @@ enum State {
 #[derive(Debug)]
 pub struct Session {
     id: ByteString,
-    options: Arc<Options>,
+    options: Arc<SessionOptions>,
+    /// What it handshook by.
+    born: Carrier,
+    /// What its last message came by.
+    by: Carrier,
     state: State,
     queue: Queue,
     dropped: u64,
@@ -164,15 +118,21 @@ pub struct Session {
     advised: Option<Carrier>,
     subscriptions: HashSet<ChannelName>,
     acks: Option<ack::Acks>,
+    /// When its client was last heard, if anybody wants to know (`max_processing`).
+    heard: Option<Box<Instant>>,
 }
 
 impl Session {
-    /// A session whose handshake was just accepted.
-    pub fn new(id: ByteString, options: Arc<Options>, now: Instant) -> Self {
-        let expires = Some(now + options.interval + options.max_interval);
+    /// A session whose handshake, that came by `carrier`, was just accepted.
+    pub fn new(id: ByteString, options: Arc<SessionOptions>, carrier: Carrier, now: Instant) -> Self {
+        let of = options.of(carrier);
+        let expires = Some(now + of.interval + of.max_interval);
+        let heard = of.max_processing.map(|_| Box::new(now));
         Session {
             id,
             options,
+            born: carrier,
+            by: carrier,
             state: State::Handshaken,
             queue: Queue::default(),
             dropped: 0,
@@ -185,6 +145,7 @@ impl Session {
             advised: None,
             subscriptions: HashSet::new(),
             acks: None,
+            heard,
         }
     }
 
@@ -208,16 +169,34 @@ impl Session {
         self.state == State::Ended
     }
 
+    /// The options of the transport that its last message came by.
+    fn current(&self) -> &Options {
+        self.options.of(self.by)
+    }
+
     /// The advice of a handshake's reply.
-    pub fn handshake_advice(&mut self, carrier: Carrier) -> Advice {
-        self.advised = Some(carrier);
+    pub fn handshake_advice(&mut self) -> Advice {
+        self.advised = Some(self.by);
         self.full_advice()
     }
 
     fn full_advice(&self) -> Advice {
+        let options = self.current();
         Advice {
-            timeout: Some(millis(self.options.timeout)),
-            ..Advice::new(Reconnect::Retry, millis(self.interval_override.unwrap_or(self.options.interval)))
+            timeout: Some(millis(options.timeout)),
+            max_interval: options.handshake_reconnect.then(|| millis(options.max_interval)),
+            ..Advice::new(Reconnect::Retry, millis(self.interval()))
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval_override.unwrap_or(self.current().interval)
+    }
+
+    fn heard(&mut self, now: Instant, carrier: Carrier) {
+        self.by = carrier;
+        if let Some(heard) = &mut self.heard {
+            **heard = now;
         }
     }
 
@@ -232,10 +211,11 @@ impl Session {
             State::Ended => return Err(unknown_session()),
         };
         self.state = State::Connected;
+        self.heard(now, connect.carrier);
         let superseded = self.hold.take().map(|hold| hold.ticket);
         let advised = connect.advice.unwrap_or_default();
         self.interval_override = advised.interval.map(|millis| Duration::from_millis(millis).min(MAX_INTERVAL));
-        let timeout = advised.timeout.map_or(self.options.timeout, Duration::from_millis).min(MAX_HOLD);
+        let timeout = advised.timeout.map_or(self.current().timeout, Duration::from_millis).min(MAX_HOLD);
         if let (Some(acks), Some(number)) = (&mut self.acks, connect.ack) {
             for _ in 0..acks.seen(number) {
                 self.queue.pop();
@@ -292,20 +272,22 @@ impl Session {
     }
 
     /// Any message but a connect arrived: it shows that the client lives.
-    pub fn touch(&mut self, now: Instant) {
+    pub fn touch(&mut self, now: Instant, carrier: Carrier) {
+        self.heard(now, carrier);
         if self.hold.is_none() && self.state != State::Ended {
-            self.expires = Some(now + self.options.max_interval);
+            self.expires = Some(now + self.current().max_interval);
         }
     }
 
     fn arm(&mut self, now: Instant) {
-        let interval = self.interval_override.unwrap_or(self.options.interval);
-        self.expires = Some(now + interval + self.options.max_interval);
+        self.expires = Some(now + self.interval() + self.current().max_interval);
     }
 
-    /// When it expires, if nothing happens; `None` while a connect is held, or after the end.
+    /// When it expires, if nothing happens; while a connect is held that is when its client was not heard for
+    /// `max_processing`, if there is such a bound. `None`: not before something else happens, or it has ended.
     pub fn expires(&self) -> Option<Instant> {
-        self.expires
+        let held = self.hold.as_ref().and(self.heard.as_ref());
+        self.expires.or_else(|| Some(**held? + self.options.of(self.born).max_processing?))
     }
 
     /// A message for the client.
@@ -313,7 +295,7 @@ impl Session {
         if self.state == State::Ended {
             return Push::Gone;
         }
-        match self.queue.push(delivery, &self.options.queue) {
+        match self.queue.push(delivery, &self.options.of(self.born).queue) {
             Queued::Full => return Push::Overflow,
             Queued::Dropped(n) => {
                 self.acks.iter_mut().for_each(|acks| acks.dropped(n));
@@ -450,5 +432,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

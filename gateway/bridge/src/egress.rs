@@ -1,7 +1,7 @@
 //! Egress: a record becomes a message, serialized once and shared by all who are subscribed.
 
 use crate::feed::Newcomers;
-use crate::mapping::{EgressError, Include, OnError, Table, delivery_data};
+use crate::mapping::{EgressError, Include, LAST_HEADER, OnError, Table, chunk_data};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use base64::Engine as _;
 use bayeux::channel::ChannelName;
@@ -68,11 +68,14 @@ impl Reader {
         let spec = mapping.spec();
         let message = self.table.egress(self.mapping, record).and_then(|channel| {
             // Where messages are retained, an empty one takes the retained one away: nothing is left, as by a tombstone.
-            let emptied = |payload: &&Bytes| payload.is_empty() && mapping.capabilities().retained;
-            let data = delivery_data(spec.format, record.payload.as_ref().filter(|payload| !emptied(payload)))?;
-            Ok((channel, data))
+            // But a chunk may be of no bytes.
+            let emptied = |payload: &&Bytes| {
+                payload.is_empty() && mapping.capabilities().retained && record.header(LAST_HEADER).is_none()
+            };
+            let payload = record.payload.as_ref().filter(|payload| !emptied(payload));
+            Ok((channel, chunk_data(spec, payload, record)?))
         });
-        let (channel, data) = match message {
+        let (channel, (data, binary)) = match message {
             Ok(message) => message,
             Err(EgressError::OtherTopic) => return Ok(None),
             Err(EgressError::Shadowed { .. }) => {
@@ -99,6 +102,9 @@ impl Reader {
         let mut ext: Vec<(ByteString, Bytes)> = Vec::new();
         if let Some(trace) = trace {
             ext.push((TRACEPARENT.into(), format!("\"{trace}\"").into()));
+        }
+        if binary {
+            ext.push(("binary".into(), Bytes::from_static(b"{}")));
         }
         for (name, is) in [("retained", record.retained), ("redelivered", record.redelivered)] {
             if is {

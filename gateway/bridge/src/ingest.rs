@@ -1,14 +1,15 @@
 //! Ingest: a publish becomes a record, and its reply says what the broker said.
 
 use crate::bridge::{Bridge, Tracked, origin};
-use crate::mapping::{Route, Sources, record_payload};
+use crate::mapping::{RenderError, Route, Sources, chunk_record, record_payload};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use bayeux::error::error;
+use bayeux::message::Message;
 use bayeux::reply::{Advice, Reconnect, Refusal};
 use bayeux_server::hooks::{Accepted, Publish, PublishFlow};
 use bytes::Bytes;
 use bytestring::ByteString;
-use connector::{Outbound, Place, PublishError};
+use connector::{Headers, Outbound, Place, PublishError};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,9 +35,16 @@ impl Bridge {
             claims: identity.claims.as_deref(),
             user: identity.user.as_deref(),
         };
-        let rendered = record_payload(spec.format, spec.tombstones, publish.message.data.as_ref())
-            .and_then(|payload| route.render(&sources).map(|rendered| (payload, rendered)));
-        let (payload, rendered) = match rendered {
+        let data = publish.message.data.as_ref();
+        let value = match spec.binary_extension && is_binary(&publish.message) {
+            true => chunk_record(spec, data),
+            false => record_payload(spec.format, spec.tombstones, data).map(|payload| (payload, Headers::new())),
+        };
+        let rendered = value.and_then(|(payload, more)| match more.first() {
+            Some((name, _)) if !mapping.capabilities().headers => Err(RenderError::HeaderInvalid(name.to_string())),
+            _ => route.render(&sources).map(|rendered| (payload, more, rendered)),
+        });
+        let (payload, more, rendered) = match rendered {
             Ok(rendered) => rendered,
             Err(why) => {
                 tracing::debug!(%channel, %why, "publish refused");
@@ -50,6 +58,7 @@ impl Bridge {
         let parent = publish.traceparent.as_deref().filter(|text| is_traceparent(text));
         let span = self.observer.span(Step::Publish, channel.as_str(), parent);
         let mut headers = rendered.headers;
+        headers.extend(more);
         if mapping.capabilities().headers {
             let trace = match &span {
                 Some(span) => span.traceparent(),
@@ -90,6 +99,11 @@ impl Bridge {
             }
         }))
     }
+}
+
+/// Whether a message is marked as one of CometD's binary extension.
+pub(crate) fn is_binary(message: &Message) -> bool {
+    message.ext_field("binary").is_some_and(|mark| mark[..] != *b"null")
 }
 
 /// A publish under way. However it ends it is counted, also when nobody waits for its outcome any more.

@@ -19,6 +19,7 @@
 //! * A name that topic binds is not looked for in key and headers; one that topic does not bind is taken from the key,
 //!   then from headers. The header `bayeux-channel` decides when it agrees with what they bind.
 
+mod binary;
 mod compile;
 mod egress;
 mod explain;
@@ -38,6 +39,7 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
+pub use binary::{FORM_HEADER, LAST_HEADER, META_HEADER, chunk_data, chunk_record};
 pub use compile::Compiled;
 pub use egress::{EgressError, Poison};
 pub use explain::{Explained, Way};

@@ -5,6 +5,7 @@
 //! its own answer, which its timeout ends.
 
 use crate::bridge::UnmappedServices;
+use crate::ingest::is_binary;
 use crate::observe::{Observer, Outcome, Step, is_traceparent};
 use bayeux::channel::ChannelPattern;
 use bayeux::delivery::{Delivery, DeliveryParts};
@@ -92,7 +93,7 @@ impl Services {
         let handler = match &service.spec.answering {
             Answering::Echo => {
                 self.observer.served(index, Outcome::Ok, Duration::ZERO);
-                call.answer(true, &data, None);
+                call.answer_marked(true, &data, None, is_binary(&publish.message));
                 return Ok(());
             }
             Answering::Handler(handler) => Arc::clone(handler),
@@ -188,6 +189,12 @@ impl Call {
     /// The answer carries the question's id, its outcome and always data: by these the clients know it from the plain
     /// acknowledgement, which has no data.
     fn answer(&self, successful: bool, data: &Bytes, error: Option<&ByteString>) {
+        self.answer_marked(successful, data, error, false);
+    }
+
+    /// The same; `binary` when the data is a message of the binary extension.
+    fn answer_marked(&self, successful: bool, data: &Bytes, error: Option<&ByteString>, binary: bool) {
+        let mark = [(ByteString::from_static("binary"), Bytes::from_static(b"{}"))];
         let mut other = Vec::new();
         if let Some(error) = error {
             other.push((ByteString::from_static("error"), Bytes::from(json!(&**error).to_string())));
@@ -196,8 +203,8 @@ impl Call {
             id: self.id.as_deref(),
             successful: Some(successful),
             data,
+            ext: if binary { &mark } else { &[] },
             other: &other,
-            ..Default::default()
         };
         self.session.deliver(Arc::new(Delivery::new(self.channel.clone(), &parts)));
     }

@@ -130,7 +130,7 @@ fn kept_headers(parts: &Parts) -> ::http::HeaderMap {
 
 async fn long_polling(server: Server, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match read_body(body, server.settings().max_message_size).await {
+    let body = match read_body(body, server.options(Carrier::LongPolling).max_message_size).await {
         Ok(body) => body,
         Err(why) => return why.response(&server),
     };

@@ -112,7 +112,7 @@ async fn one(server: &Server, context: &Context, processed: &mut Processed, mess
         let ack = message.ext_field("ack").and_then(|raw| serde_json::from_slice(&raw).ok());
         return Answer::Connect { reply: timed(server, &message), advice: message.client_advice(), ack };
     }
-    session.touch(Instant::now());
+    session.touch(Instant::now(), context.carrier);
     match (channel.class(), &*meta) {
         (_, "/meta/subscribe") => Answer::Reply(subscribe(server, &session, &message).await),
         (_, "/meta/unsubscribe") => Answer::Reply(unsubscribe(server, &session, &message)),
@@ -152,12 +152,12 @@ async fn handshake(
             return Answer::Reply(reply.refuse(refusal));
         }
     };
-    let session = server.new_session(identity, context.browser.clone());
+    let session = server.new_session(identity, context.carrier, context.browser.clone());
     reply.string_field("clientId", session.client_id());
     reply.string_field("version", "1.0");
     reply.string_field("minimumVersion", "1.0");
     reply.fields.push(("supportedConnectionTypes", connection_types(&server.settings().transports)));
-    reply.advice = Some(session.with(|s| s.handshake_advice(context.carrier)));
+    reply.advice = Some(session.with(Session::handshake_advice));
     if server.settings().extensions.ack && message.ext_field("ack").is_some_and(|asked| asked == "true") {
         session.with(Session::acknowledge);
         reply.ext.push((ByteString::from_static("ack"), Bytes::from_static(b"true")));

@@ -10,7 +10,7 @@ use crate::settings::ServerSettings;
 use crate::stats::Stats;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
-use bayeux::session::{EndReason, Options, Session};
+use bayeux::session::{Carrier, EndReason, Options, Session, SessionOptions};
 use bytestring::ByteString;
 use rand::Rng;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct Server(Arc<Shared>);
 
 pub(crate) struct Shared {
     settings: ServerSettings,
-    options: Arc<Options>,
+    options: Arc<SessionOptions>,
     policy: Arc<dyn Policy>,
     listener: Arc<dyn Listener>,
     channels: Channels,
@@ -91,6 +91,11 @@ impl Server {
     /// The settings it was made with.
     pub fn settings(&self) -> &ServerSettings {
         &self.0.settings
+    }
+
+    /// The options of a transport.
+    pub(crate) fn options(&self, carrier: Carrier) -> &Options {
+        self.0.options.of(carrier)
     }
 
     /// What it counts.
@@ -162,11 +167,16 @@ impl Server {
         reached - full.len() as u64
     }
 
-    pub(crate) fn new_session(&self, identity: Identity, browser: Option<ByteString>) -> Arc<LiveSession> {
+    pub(crate) fn new_session(
+        &self,
+        identity: Identity,
+        carrier: Carrier,
+        browser: Option<ByteString>,
+    ) -> Arc<LiveSession> {
         let now = Instant::now();
         let mut rng = rand::rng();
         let key = self.0.keys.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(random_id(&mut rng, 32), Arc::clone(&self.0.options), now);
+        let session = Session::new(random_id(&mut rng, 32), Arc::clone(&self.0.options), carrier, now);
         let expires = session.expires().unwrap_or(now);
         let tag = random_id(&mut rng, 10);
         let session = Arc::new(LiveSession::new(key, session, tag, identity, browser, Arc::downgrade(&self.0)));
@@ -270,7 +280,8 @@ async fn expire(shared: std::sync::Weak<Shared>) {
                 Some(at) => server.0.wheel.insert(&session, at),
                 // A held connect: it cannot expire before the least time that is granted after it.
                 None => {
-                    server.0.wheel.insert(&session, now + server.0.options.max_interval.max(Duration::from_secs(1)))
+                    let least = server.0.options.least_max_interval().max(Duration::from_secs(1));
+                    server.0.wheel.insert(&session, now + least);
                 }
             }
         }

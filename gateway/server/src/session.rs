@@ -6,7 +6,7 @@ use crate::websocket::outlet::Outlet;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
 use bayeux::reply::Refusal;
-use bayeux::session::{Connect, ConnectOutcome, EndReason, Push, Session, Ticket};
+use bayeux::session::{Carrier, Connect, ConnectOutcome, EndReason, Push, Session, Ticket};
 use bytes::Bytes;
 use bytestring::ByteString;
 use parking_lot::Mutex;
@@ -276,8 +276,8 @@ impl LiveSession {
         self.inner.lock().session.take_dropped()
     }
 
-    pub(crate) fn touch(&self, now: Instant) {
-        self.inner.lock().session.touch(now);
+    pub(crate) fn touch(&self, now: Instant, carrier: Carrier) {
+        self.inner.lock().session.touch(now, carrier);
     }
 
     pub(crate) fn replied(&self, now: Instant) {

@@ -1,6 +1,6 @@
 //! What an operator sets for the whole server.
 
-use bayeux::session::{Carrier, Options};
+use bayeux::session::{Carrier, SessionOptions};
 use std::time::Duration;
 
 /// Which web origins may use the server from a browser.
@@ -31,10 +31,8 @@ impl Default for Extensions {
 /// The server's settings, with CometD's defaults where CometD has the option.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
-    /// For every session.
-    pub session: Options,
-    /// Of an HTTP body, of a WebSocket message; bytes.
-    pub max_message_size: usize,
+    /// For every session, for each transport.
+    pub session: SessionOptions,
     /// The allowed transports, in the order of `supportedConnectionTypes`.
     pub transports: Vec<Carrier>,
     /// How many sessions of one browser (one cookie) may hold a poll at the same time; negative: no bound.
@@ -60,8 +58,7 @@ pub struct ServerSettings {
 impl Default for ServerSettings {
     fn default() -> Self {
         ServerSettings {
-            session: Options::default(),
-            max_message_size: 64 * 1024,
+            session: SessionOptions::default(),
             transports: vec![Carrier::WebSocket, Carrier::LongPolling, Carrier::CallbackPolling],
             max_sessions_per_browser: 1,
             http2_max_sessions_per_browser: -1,

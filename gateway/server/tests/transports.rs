@@ -3,7 +3,7 @@
 
 use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux::queue::{Overflow, QueueLimits};
-use bayeux::session::Options;
+use bayeux::session::{Options, SessionOptions};
 use bayeux_server::hooks::{AllowAll, PlainBayeux};
 use bayeux_server::{Server, ServerSettings, http, listener};
 use futures_util::{SinkExt, StreamExt};
@@ -160,7 +160,7 @@ async fn malformed_text_closes_the_socket_with_a_reason_and_the_server_goes_on()
 #[tokio::test]
 async fn a_subscriber_that_stops_reading_is_ended_by_the_queue_policy_and_others_go_on() {
     let queue = QueueLimits { max_messages: 100, max_bytes: 1 << 20, overflow: Overflow::Disconnect };
-    let session = Options { queue, ..Options::default() };
+    let session = SessionOptions::same(Options { queue, ..Options::default() });
     let running = Running::start(ServerSettings { session, ..ServerSettings::default() }).await;
     let (mut slow, mut quick) = (running.socket().await, running.socket().await);
     for socket in [&mut slow, &mut quick] {
@@ -277,7 +277,7 @@ async fn callback_polling_calls_the_callback_and_bad_requests_are_told_so() {
 
 #[tokio::test]
 async fn sessions_without_a_connect_expire() {
-    let session = Options { max_interval: Duration::from_millis(300), ..Options::default() };
+    let session = SessionOptions::same(Options { max_interval: Duration::from_millis(300), ..Options::default() });
     let running = Running::start(ServerSettings { session, ..ServerSettings::default() }).await;
     let mut socket = running.socket().await;
     let id = socket.handshake().await;

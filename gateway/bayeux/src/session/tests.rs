@@ -1,11 +1,15 @@
 use super::*;
 use crate::delivery::DeliveryParts;
-use crate::queue::Overflow;
-use proptest::prelude::*;
+use crate::queue::{Overflow, QueueLimits};
 
 fn start() -> (Session, Instant) {
     let now = Instant::now();
-    (Session::new("c1".into(), Arc::new(Options::default()), now), now)
+    (Session::new("c1".into(), Arc::default(), Carrier::LongPolling, now), now)
+}
+
+fn bounded(queue: QueueLimits, now: Instant) -> Session {
+    let options = SessionOptions::same(Options { queue, ..Options::default() });
+    Session::new("c".into(), Arc::new(options), Carrier::LongPolling, now)
 }
 
 fn poll() -> Connect {
@@ -19,7 +23,7 @@ fn message(n: u32) -> Arc<Delivery> {
 #[test]
 fn the_first_connect_is_answered_at_once_and_the_second_is_held() {
     let (mut session, now) = start();
-    session.handshake_advice(Carrier::LongPolling);
+    session.handshake_advice();
     let first = session.connect(now, &poll()).unwrap();
     assert_eq!((first.hold, first.advice), (None, None));
     let (ticket, until) = session.connect(now, &poll()).unwrap().hold.unwrap();
@@ -33,7 +37,7 @@ fn the_first_connect_is_answered_at_once_and_the_second_is_held() {
 #[test]
 fn a_client_that_advises_is_advised_with_the_servers_values() {
     let (mut session, now) = start();
-    session.handshake_advice(Carrier::LongPolling);
+    session.handshake_advice();
     let advice = Some(ClientAdvice { timeout: Some(0), interval: None });
     let outcome = session.connect(now, &Connect { advice, ..poll() }).unwrap();
     assert_eq!(outcome.advice.unwrap().timeout, Some(20_000));
@@ -45,8 +49,9 @@ fn a_client_that_advises_is_advised_with_the_servers_values() {
 
 #[test]
 fn another_transport_is_advised_again() {
-    let (mut session, now) = start();
-    session.handshake_advice(Carrier::WebSocket);
+    let now = Instant::now();
+    let mut session = Session::new("c1".into(), Arc::default(), Carrier::WebSocket, now);
+    session.handshake_advice();
     assert!(session.connect(now, &poll()).unwrap().advice.is_some());
     assert!(session.connect(now, &poll()).unwrap().advice.is_none());
 }
@@ -124,7 +129,7 @@ fn expiry_counts_from_the_reply_and_any_message_gives_time_again() {
     session.replied(later);
     assert_eq!(session.expires(), Some(later + Duration::from_secs(10)));
     let touched = later + Duration::from_secs(9);
-    session.touch(touched);
+    session.touch(touched, Carrier::LongPolling);
     assert_eq!(session.expires(), Some(touched + Duration::from_secs(10)));
 }
 
@@ -144,7 +149,7 @@ fn after_its_end_a_session_is_unknown_and_takes_nothing() {
 fn a_full_queue_asks_for_the_sessions_end() {
     let now = Instant::now();
     let queue = QueueLimits { max_messages: 2, max_bytes: 1 << 20, overflow: Overflow::Disconnect };
-    let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
+    let mut session = bounded(queue, now);
     assert_eq!(session.push(message(1)), Push::Wake);
     assert_eq!(session.push(message(2)), Push::Wake);
     assert_eq!(session.push(message(3)), Push::Overflow);
@@ -154,79 +159,11 @@ fn a_full_queue_asks_for_the_sessions_end() {
 fn what_was_dropped_is_counted_and_told_once() {
     let now = Instant::now();
     let queue = QueueLimits { max_messages: 2, max_bytes: 1 << 20, overflow: Overflow::DropOldest };
-    let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
+    let mut session = bounded(queue, now);
     (0..5).for_each(|n| assert_eq!(session.push(message(n)), Push::Wake));
     assert_eq!((session.take_untold(), session.take_untold()), (3, 0));
     assert_eq!((session.take_dropped(), session.take_dropped()), (3, 0));
     assert_eq!(session.pop().unwrap().json(), message(3).json());
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Connect { socket: bool, alone: bool, timeout: Option<u64> },
-    Push,
-    Wake,
-    Timeout,
-    Batch,
-    EndBatch,
-    Touch,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        (any::<bool>(), any::<bool>(), proptest::option::of(0u64..3))
-            .prop_map(|(socket, alone, timeout)| Step::Connect { socket, alone, timeout }),
-        Just(Step::Push),
-        Just(Step::Wake),
-        Just(Step::Timeout),
-        Just(Step::Batch),
-        Just(Step::EndBatch),
-        Just(Step::Touch),
-    ]
-}
-
-proptest! {
-    /// Whatever happens in whatever order: at most one connect is held, each held one is ended exactly once (answered
-    /// or superseded), a session with a held connect never expires, one without always does, and messages leave in the
-    /// order they came.
-    #[test]
-    fn the_laws_of_holding_hold(steps in proptest::collection::vec(step(), 0..60)) {
-        let (mut session, start) = start();
-        let mut now = start;
-        let mut held: Option<Ticket> = None;
-        let (mut pushed, mut popped) = (0u32, 0u32);
-        let mut open = 0u32;
-        for step in steps {
-            now += Duration::from_millis(10);
-            match step {
-                Step::Connect { socket, alone, timeout } => {
-                    let carrier = if socket { Carrier::WebSocket } else { Carrier::LongPolling };
-                    let advice = timeout.map(|t| ClientAdvice { timeout: Some(t * 1000), interval: None });
-                    let outcome = session.connect(now, &Connect { carrier, alone, crowded: false, advice, ack: None }).unwrap();
-                    prop_assert_eq!(outcome.superseded, held.take());
-                    held = outcome.hold.map(|(ticket, _)| ticket);
-                }
-                Step::Push => { pushed += 1; session.push(message(pushed)); }
-                Step::Wake => {
-                    if let Some(ticket) = session.take_polling_hold(now) {
-                        prop_assert_eq!(Some(ticket), held.take());
-                        prop_assert_eq!(open, 0);
-                    }
-                    while let Some(delivery) = session.pop() {
-                        popped += 1;
-                        let expected = message(popped);
-                        prop_assert_eq!(delivery.json(), expected.json());
-                    }
-                }
-                Step::Timeout => if let Some(ticket) = held.take() { prop_assert!(session.release(ticket, now)); },
-                Step::Batch => { open += 1; session.start_batch(); }
-                Step::EndBatch => { open = open.saturating_sub(1); session.end_batch(); }
-                Step::Touch => session.touch(now),
-            }
-            prop_assert_eq!(session.expires().is_none(), held.is_some());
-            prop_assert_eq!(session.waiting().0 as u32, pushed - popped);
-        }
-    }
 }
 
 #[test]
@@ -253,57 +190,37 @@ fn unacknowledged_messages_come_again_and_acknowledged_ones_never() {
     assert_eq!(session.waiting().0, 0);
 }
 
-proptest! {
-    /// A client over a connection that loses replies: it sees every message once and in order, whatever is lost.
-    #[test]
-    fn with_acknowledgement_nothing_is_lost_or_doubled(steps in proptest::collection::vec((any::<bool>(), 0u32..4), 1..60)) {
-        let (mut session, now) = start();
-        session.acknowledge();
-        let (mut pushed, mut seen, mut acked) = (0u32, Vec::new(), 0u64);
-        for (lost, new) in steps {
-            for _ in 0..new {
-                pushed += 1;
-                session.push(message(pushed));
-            }
-            let timeout = Some(ClientAdvice { timeout: Some(0), interval: None });
-            let connect = Connect { ack: Some(acked), advice: timeout, ..poll() };
-            session.connect(now, &connect).unwrap();
-            let (sent, batch) = session.take_for_connect();
-            if !lost {
-                seen.extend(sent.iter().map(|d| d.json().clone()));
-                acked = batch.unwrap();
-            }
-        }
-        let connect = Connect { ack: Some(acked), ..poll() };
-        session.connect(now, &connect).unwrap();
-        seen.extend(session.take_for_connect().0.iter().map(|d| d.json().clone()));
-        let all: Vec<_> = (1..=pushed).map(|n| message(n).json().clone()).collect();
-        prop_assert_eq!(seen, all);
-    }
+#[test]
+fn each_transport_has_its_own_options_and_a_session_those_of_what_carries_it() {
+    let now = Instant::now();
+    let secs = Duration::from_secs;
+    let mut options = SessionOptions::default();
+    options.websocket = Options { timeout: secs(60), interval: secs(1), max_interval: secs(90), ..options.websocket };
+    options.long_polling.handshake_reconnect = true;
+    let mut session = Session::new("c".into(), Arc::new(options), Carrier::WebSocket, now);
+    let advice = session.handshake_advice();
+    assert_eq!((advice.timeout, advice.interval, advice.max_interval), (Some(60_000), 1_000, None));
+    assert_eq!(session.expires(), Some(now + secs(91)));
+    let advice = session.connect(now, &poll()).unwrap().advice.unwrap();
+    assert_eq!((advice.timeout, advice.interval, advice.max_interval), (Some(20_000), 0, Some(10_000)));
+    assert_eq!(session.connect(now, &poll()).unwrap().hold.unwrap().1, now + secs(20));
+    session.touch(now, Carrier::WebSocket);
+    let held = session.connect(now, &Connect { carrier: Carrier::WebSocket, ..poll() }).unwrap();
+    assert_eq!(held.hold.unwrap().1, now + secs(60));
+}
 
-    /// With a queue that drops its oldest, what is left still is in order, and nothing comes twice.
-    #[test]
-    fn dropping_and_acknowledging_agree(steps in proptest::collection::vec((any::<bool>(), 0u32..5), 1..60)) {
-        let now = Instant::now();
-        let queue = QueueLimits { max_messages: 3, max_bytes: 1 << 20, overflow: Overflow::DropOldest };
-        let mut session = Session::new("c".into(), Arc::new(Options { queue, ..Options::default() }), now);
-        session.acknowledge();
-        let (mut pushed, mut last, mut acked) = (0u32, 0u32, 0u64);
-        for (lost, new) in steps {
-            for _ in 0..new {
-                pushed += 1;
-                session.push(message(pushed));
-            }
-            session.connect(now, &Connect { ack: Some(acked), ..poll() }).unwrap();
-            let (sent, batch) = session.take_for_connect();
-            if !lost {
-                for delivery in sent {
-                    let n = (1..=pushed).find(|n| message(*n).json() == delivery.json()).unwrap();
-                    prop_assert!(n > last, "{n} after {last}");
-                    last = n;
-                }
-                acked = batch.unwrap();
-            }
-        }
-    }
+#[test]
+fn a_client_that_holds_a_connect_and_says_nothing_more_is_ended_after_max_processing() {
+    let now = Instant::now();
+    let options = Options { max_processing: Some(Duration::from_secs(30)), ..Options::default() };
+    let mut session = Session::new("c".into(), Arc::new(SessionOptions::same(options)), Carrier::LongPolling, now);
+    session.connect(now, &poll()).unwrap();
+    assert_eq!(session.expires(), Some(now + Duration::from_secs(10)), "it holds nothing yet");
+    let (ticket, _) = session.connect(now, &poll()).unwrap().hold.unwrap();
+    assert_eq!(session.expires(), Some(now + Duration::from_secs(30)));
+    let later = now + Duration::from_secs(15);
+    session.touch(later, Carrier::LongPolling);
+    assert_eq!(session.expires(), Some(later + Duration::from_secs(30)));
+    assert!(session.release(ticket, later));
+    assert_eq!(session.expires(), Some(later + Duration::from_secs(10)));
 }

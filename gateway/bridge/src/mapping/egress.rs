@@ -40,8 +40,8 @@ pub enum Poison {
     /// No channel gives this key by the mapping's template.
     #[error("no channel has this key")]
     Key,
-    /// No channel gives this header by the mapping's template.
-    #[error("no channel has this value of the header {0}")]
+    /// No channel gives this header by the mapping's template, or it is not what the gateway writes there.
+    #[error("no message has this value of the header {0}")]
     Header(String),
     /// A name has no value, as the record has no key or no such header.
     #[error("{{{0}}} has no value: the record lacks the key or the header that holds it")]

@@ -24,6 +24,8 @@ pub struct MappingSpec {
     pub direction: Direction,
     /// How a message's data is written in a record.
     pub format: Format,
+    /// Whether clients may use CometD's binary extension.
+    pub binary_extension: bool,
     /// How long a publish may wait for the broker.
     pub publish_timeout: Duration,
     /// What happens to a record that cannot become a message.
@@ -37,7 +39,7 @@ pub struct MappingSpec {
 }
 
 impl MappingSpec {
-    /// A mapping with the config's defaults: both ways, JSON, five seconds, skip, on demand.
+    /// A mapping with the config's defaults: both ways, JSON, binary extension, five seconds, skip, on demand.
     pub fn new(channel: impl Into<String>, connector: impl Into<String>, topic: impl Into<String>) -> Self {
         MappingSpec {
             name: None,
@@ -49,6 +51,7 @@ impl MappingSpec {
             headers: Vec::new(),
             direction: Direction::Both,
             format: Format::Json,
+            binary_extension: true,
             publish_timeout: Duration::from_secs(5),
             on_error: OnError::Skip,
             consume: Consume::OnDemand,
@@ -96,7 +99,7 @@ pub enum Format {
     Json,
     /// The data is a JSON string; the record holds its text in UTF-8.
     Text,
-    /// The data is a JSON string of base64; the record holds the bytes.
+    /// The data is a JSON string of base64, or a message of the binary extension; the record holds the bytes.
     Binary,
 }
 

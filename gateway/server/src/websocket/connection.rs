@@ -59,7 +59,8 @@ pub(crate) async fn drive(
         Stream::Plain(stream, _) => (Some(stream), None),
         Stream::Tls(stream) => (None, Some(stream)),
     };
-    let limits = Limits { max_message_size: server.settings().max_message_size, rsv1_allowed: compresses };
+    let limits =
+        Limits { max_message_size: server.options(Carrier::WebSocket).max_message_size, rsv1_allowed: compresses };
     let timeout = server.settings().handshake_timeout;
     // Even empty, it may hold on to the whole buffer that the request was read into.
     let buffer = BytesMut::from(&early[..]);
@@ -177,7 +178,7 @@ impl Connection {
         match event {
             Event::Text(text) => self.envelope(text.into_bytes()),
             Event::Compressed { text: true, payload } => {
-                match deflate::inflate(&payload, self.server.settings().max_message_size) {
+                match deflate::inflate(&payload, self.server.options(Carrier::WebSocket).max_message_size) {
                     Ok(text) => self.envelope(text.into_bytes()),
                     Err(violation) => self.violated(violation),
                 }
