@@ -44,8 +44,8 @@ impl<'a> Check<'a> {
                 let objects = || shapes.iter().filter(|s| matches!(s, Shape::Object { .. }));
                 let fits = |s: &&Shape<'_>| matches!(s, Shape::Object { properties, .. } if properties.is_some_and(|p| p.contains_key(first)));
                 match objects().find(fits).or_else(|| objects().next()) {
-                    Some(Shape::Object { properties, required, rest }) => {
-                        Some(self.object(node, entries, view, *properties, required, *rest))
+                    Some(Shape::Object { view, properties, required, rest }) => {
+                        Some(self.object(node, entries, *view, *properties, required, *rest))
                     }
                     _ => self.wrong_type(node, &shapes),
                 }
@@ -147,8 +147,8 @@ impl<'a> Check<'a> {
         }
         for shape in shapes {
             match shape {
-                Shape::Object { properties, required, rest } if !in_list => {
-                    return Some(self.object(node, &[], view, *properties, required, *rest));
+                Shape::Object { view, properties, required, rest } if !in_list => {
+                    return Some(self.object(node, &[], *view, *properties, required, *rest));
                 }
                 Shape::List(item) if !in_list => return Some(self.list(&[], *item, view)),
                 _ => {}

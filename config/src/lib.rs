@@ -32,9 +32,10 @@ pub use finding::{Finding, Severity};
 pub use layer::Origin;
 pub use load::{Loaded, Source, Sources, load};
 pub use model::{
-    Admin, Auth, Bayeux, Builtin, CallbackPolling, Config, Connector, Consume, Direction, Extension, Format, Handler,
-    Include, Log, LogFormat, LogLevel, LongPolling, Mapping, OnError, Overflow, Queue, Server, Service, Telemetry, Tls,
-    Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices, WebSocket,
+    Admin, Auth, Bayeux, Builtin, CallbackPolling, Config, Connector, Consume, Direction, Envelope, Extension, Format,
+    Handler, Include, Log, LogFormat, LogLevel, LongPolling, Mapping, OnError, Overflow, Queue, Replay, ReplayBounds,
+    Server, Service, Telemetry, Tls, Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices,
+    WebSocket,
 };
 pub use reference::reference;
 pub use registry::Registry;

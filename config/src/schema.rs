@@ -161,7 +161,7 @@ pub(crate) struct View<'a> {
 /// What values a schema takes, as far as it matters here.
 #[derive(Clone)]
 pub(crate) enum Shape<'a> {
-    Object { properties: Option<&'a Map<String, Value>>, required: Vec<&'a str>, rest: Rest<'a> },
+    Object { view: View<'a>, properties: Option<&'a Map<String, Value>>, required: Vec<&'a str>, rest: Rest<'a> },
     List(Option<View<'a>>),
     Names(Vec<&'a str>),
     Scalar { view: View<'a>, text: bool, integer: bool, number: bool, boolean: bool },
@@ -275,6 +275,7 @@ impl<'a> View<'a> {
         };
         let required = self.schema.get("required").and_then(Value::as_array);
         Shape::Object {
+            view: *self,
             properties: self.schema.get("properties").and_then(Value::as_object),
             required: required.into_iter().flatten().filter_map(Value::as_str).collect(),
             rest,

@@ -41,9 +41,16 @@ pub struct Mapping {
     /// What happens with a record that cannot become a message.
     #[serde(default)]
     pub on_error: OnError,
-    /// When the topic is read.
+    /// When the topic is read. Absent: `on_demand`, with `replay` `always`.
     #[serde(default)]
-    pub consume: Consume,
+    pub consume: Option<Consume>,
+    /// Lets clients read on from a position (`ext.replay` of a subscription), and sessions that are slow catch up instead of
+    /// ending. `true`: with the defaults. Needs a connector that keeps a log.
+    #[serde(default)]
+    pub replay: Replay,
+    /// How deliveries are wrapped.
+    #[serde(default)]
+    pub envelope: Envelope,
     /// What of the record is added to each delivery as `ext.record`.
     #[serde(default)]
     pub include: Vec<Include>,
@@ -104,6 +111,63 @@ pub enum OnError {
     Skip,
     /// The mapping delivers nothing more until somebody looks.
     Stop,
+}
+
+/// Whether clients may read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Replay {
+    /// With the defaults, or not.
+    Simple(bool),
+    /// With these bounds.
+    Bounded(ReplayBounds),
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Replay::Simple(false)
+    }
+}
+
+impl Replay {
+    /// The bounds, if clients may read back.
+    pub fn bounds(&self) -> Option<ReplayBounds> {
+        match self {
+            Replay::Simple(false) => None,
+            Replay::Simple(true) => Some(ReplayBounds::default()),
+            Replay::Bounded(bounds) => Some(bounds.clone()),
+        }
+    }
+}
+
+/// How far clients may read back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplayBounds {
+    /// So many records from the end of each log (a Kafka partition, a JetStream stream). A position further back is refused.
+    #[schemars(range(min = 1))]
+    pub max_records: u64,
+    /// Records up to this age. Absent: as old as the broker keeps them.
+    pub max_age: Option<Duration>,
+}
+
+impl Default for ReplayBounds {
+    fn default() -> Self {
+        ReplayBounds { max_records: 100_000, max_age: None }
+    }
+}
+
+/// How deliveries are wrapped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Envelope {
+    /// Data is the record's value; with `replay` its position is `ext.replay`.
+    #[default]
+    Plain,
+    /// As Salesforce's clients want it: data is `{event: {replayId, createdDate}, payload: <the record's value>}`. Needs
+    /// `replay`, and positions that are whole numbers: a Kafka topic of one partition or a fixed `partition`, JetStream or
+    /// memory.
+    Salesforce,
 }
 
 /// When a topic is read.

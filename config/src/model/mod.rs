@@ -11,7 +11,7 @@ pub use bayeux::{
     Bayeux, CallbackPolling, Extension, LongPolling, Overflow, Queue, Transport, TransportOptions, TransportQueue,
     UnmappedChannels, UnmappedServices, WebSocket,
 };
-pub use mapping::{Consume, Direction, Format, Include, Mapping, OnError};
+pub use mapping::{Consume, Direction, Envelope, Format, Include, Mapping, OnError, Replay, ReplayBounds};
 pub use server::{Admin, Server, Tls};
 pub(crate) use service::ServiceOptions;
 pub use service::{Builtin, Handler, Service};

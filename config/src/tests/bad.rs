@@ -200,10 +200,10 @@ fn keys_of_later_versions_are_refused_by_name_and_never_ignored() {
         ],
     );
     finds(
-        "connectors: { a: { log: { brokers: [a:1], create_topics: {} } } }\nmappings:\n  - channel: /a\n    connector: a\n    topic: a\n    replay: true\n    idempotency: { window: 10m }\n    deliver: {}\n    on_error: { dead_letter: { topic: x } }\nservices:\n  - channel: /service/a\n    grpc: { url: x }\n  - channel: /service/b\n    web: { url: x, retries: 2 }\n",
+        "connectors: { a: { log: { brokers: [a:1], create_topics: {} } } }\nmappings:\n  - channel: /a\n    connector: a\n    topic: a\n    partitioner: x\n    idempotency: { window: 10m }\n    deliver: {}\n    on_error: { dead_letter: { topic: x } }\nservices:\n  - channel: /service/a\n    grpc: { url: x }\n  - channel: /service/b\n    web: { url: x, retries: 2 }\n",
         &[
             ("1:43", "`connectors.a.log.create_topics` is not available in this version", "leave it out"),
-            ("6:5", "`mappings[0].replay` is not available in this version", "leave it out"),
+            ("6:5", "`mappings[0].partitioner` is not available in this version", "leave it out"),
             ("7:5", "`mappings[0].idempotency` is not available in this version", "leave it out"),
             ("8:5", "`mappings[0].deliver` is not available in this version", "leave it out"),
             ("9:17", "`mappings[0].on_error.dead_letter` is not available in this version", "leave it out"),
@@ -406,4 +406,16 @@ fn a_report_shows_the_line_the_place_and_the_advice_and_no_other_line() {
     let report =
         load_text("connectors: { a: { ram: {} } }\n", &variables).expect_err("a misspelt variable").to_string();
     assert!(report.contains("[environment:1:1]") && !report.contains("hunter2"), "{report}");
+}
+
+#[test]
+fn how_far_may_be_read_back_is_a_choice_or_bounds() {
+    let mapping = |replay: &str| {
+        format!(
+            "connectors: {{ o: {{ log: {{ brokers: [a:1] }} }} }}\nmappings:\n  - {{ channel: /a, connector: o, topic: a, replay: {replay} }}\n"
+        )
+    };
+    finds(&mapping("yes-please"), &[("3:52", "`mappings[0].replay` must be `true` or `false` or a map of keys", "")]);
+    finds(&mapping("{ max_record: 5 }"), &[("3:54", "unknown key `max_record`", "did you mean `max_records`?")]);
+    finds(&mapping("{ max_age: 24 }"), &[("3:63", "must be a duration such as", "write the unit: `24s`")]);
 }

@@ -2,8 +2,8 @@
 
 use super::kinds::{load_text, with_registry};
 use crate::{
-    Builtin, Config, Connector, Consume, Direction, Format, Handler, Include, LogFormat, LogLevel, OnError, Overflow,
-    Source, Sources, Transport, UnmappedChannels, UnmappedServices, load,
+    Builtin, Config, Connector, Consume, Direction, Envelope, Format, Handler, Include, LogFormat, LogLevel, OnError,
+    Overflow, ReplayBounds, Source, Sources, Transport, UnmappedChannels, UnmappedServices, load,
 };
 use connector::{ByteSize, Duration};
 
@@ -77,6 +77,8 @@ mappings:
     include: [key, timestamp, headers]
     tombstones: true
   - { channel: /b/**, connector: scratch, topic: b }
+  - { channel: "/c/{x}", connector: orders, topic: c, replay: true, envelope: salesforce }
+  - { channel: "/d/{x}", connector: orders, topic: d, replay: { max_records: 7, max_age: 24h } }
 services:
   - { channel: "/service/quote/{symbol}", web: { url: "http://x/{symbol}" }, timeout: 2s, max_in_flight: 9 }
   - { channel: /service/echo, builtin: echo }
@@ -117,11 +119,17 @@ telemetry: { otlp_endpoint: "http://localhost:4317", log: { format: json, level:
     let orders = &config.mappings[0];
     assert_eq!(orders.headers["version"], "2", "a number where text is wanted is its text");
     assert_eq!((orders.partition, orders.direction, orders.format), (Some(3), Direction::Ingest, Format::Binary));
-    assert_eq!((orders.on_error, orders.consume), (OnError::Stop, Consume::Always));
+    assert_eq!((orders.on_error, orders.consume), (OnError::Stop, Some(Consume::Always)));
     assert_eq!(orders.include, [Include::Key, Include::Timestamp, Include::Headers]);
     let plain = &config.mappings[1];
     assert_eq!((plain.direction, plain.format, plain.publish_timeout), (Direction::Both, Format::Json, secs(5)));
-    assert_eq!((plain.on_error, plain.consume, plain.tombstones), (OnError::Skip, Consume::OnDemand, false));
+    assert_eq!((plain.on_error, plain.consume, plain.tombstones), (OnError::Skip, None, false));
+
+    assert_eq!(plain.replay.bounds(), None);
+    assert_eq!(config.mappings[2].replay.bounds(), Some(ReplayBounds::default()));
+    assert_eq!(config.mappings[2].envelope, Envelope::Salesforce);
+    let bounds = ReplayBounds { max_records: 7, max_age: Some(secs(86_400)) };
+    assert_eq!(config.mappings[3].replay.bounds(), Some(bounds));
 
     assert_eq!(config.services[0].handler, Handler::Kind("web".into()));
     assert_eq!((config.services[0].timeout, config.services[0].max_in_flight), (secs(2), 9));

@@ -72,7 +72,7 @@ fn the_reference_lists_every_key_with_default_and_meaning_and_what_is_not_there_
         "| `brokers` | list of text | **required** |",
         "### `services[].web`",
         "| `publish_timeout` | duration | `5s` |",
-        "- `mappings[].replay`",
+        "- `mappings[].partitioner`",
         "- `bayeux.queue.overflow: conflate`",
         "- `connectors.NAME.KIND.create_topics`",
     ] {

@@ -84,6 +84,10 @@ fn compile(loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Table> {
 fn spec(config: &gateway_config::Mapping, binary_extension: bool) -> MappingSpec {
     use gateway_config as c;
     let included = |what| config.include.contains(&what);
+    let replay = config.replay.bounds().map(|bounds| mapping::Replay {
+        max_records: bounds.max_records,
+        max_age: bounds.max_age.map(|age| age.get()),
+    });
     MappingSpec {
         name: config.name.clone(),
         key: config.key.clone(),
@@ -105,9 +109,14 @@ fn spec(config: &gateway_config::Mapping, binary_extension: bool) -> MappingSpec
             c::OnError::Skip => mapping::OnError::Skip,
             c::OnError::Stop => mapping::OnError::Stop,
         },
-        consume: match config.consume {
-            c::Consume::OnDemand => mapping::Consume::OnDemand,
-            c::Consume::Always => mapping::Consume::Always,
+        consume: match (config.consume, &replay) {
+            (Some(c::Consume::Always), _) | (None, Some(_)) => mapping::Consume::Always,
+            (Some(c::Consume::OnDemand), _) | (None, None) => mapping::Consume::OnDemand,
+        },
+        replay,
+        envelope: match config.envelope {
+            c::Envelope::Plain => mapping::Envelope::Plain,
+            c::Envelope::Salesforce => mapping::Envelope::Salesforce,
         },
         include: mapping::Include {
             key: included(c::Include::Key),

@@ -4,7 +4,7 @@ use super::finding::{Finding, Severity};
 use super::pattern::{covers, intersects};
 use super::render::has_control;
 use super::source::Source;
-use super::spec::{ConnectorTraits, Direction, MappingSpec};
+use super::spec::{ConnectorTraits, Direction, Envelope, MappingSpec};
 use super::table::{Key, Mapping, Table, Text, Topic};
 use super::template::{self, Part};
 use super::token::{Token, sample, split};
@@ -148,6 +148,7 @@ impl Lint<'_> {
         let headers = self.headers(&names);
         let traits = traits?;
         self.capabilities(&traits);
+        self.replay(&traits);
         let topic = topic.and_then(|parts| self.topic(parts, &pattern, &traits));
         let key = match key {
             None if traits.capabilities.keys => Key::Channel,
@@ -169,6 +170,21 @@ impl Lint<'_> {
             filter,
             earlier: Vec::new(),
         })
+    }
+
+    /// Reading back needs a log, and something to deliver.
+    fn replay(&mut self, traits: &ConnectorTraits) {
+        let spec = self.spec;
+        if spec.replay.is_some() && !traits.capabilities.log {
+            self.error("replay", format!("connector `{}` keeps no log to read back", spec.connector), None);
+        }
+        if spec.replay.is_some() && !spec.direction.is_egress() {
+            self.error("replay", "nothing of an ingest mapping is delivered, so nothing can be read back", None);
+        }
+        if spec.envelope == Envelope::Salesforce && spec.replay.is_none() {
+            let help = "add `replay: true`".to_owned();
+            self.error("envelope", "the envelope carries the position to read on from", Some(help));
+        }
     }
 
     fn times(&mut self) {

@@ -32,6 +32,10 @@ pub struct MappingSpec {
     pub on_error: OnError,
     /// When records are read.
     pub consume: Consume,
+    /// Whether clients may read back, and how far.
+    pub replay: Option<Replay>,
+    /// How deliveries are wrapped.
+    pub envelope: Envelope,
     /// What of the record's surroundings deliveries show.
     pub include: Include,
     /// Whether publishing `null` stores a tombstone.
@@ -55,6 +59,8 @@ impl MappingSpec {
             publish_timeout: Duration::from_secs(5),
             on_error: OnError::Skip,
             consume: Consume::OnDemand,
+            replay: None,
+            envelope: Envelope::Plain,
             include: Include::default(),
             tombstones: false,
         }
@@ -121,6 +127,25 @@ pub enum Consume {
     OnDemand,
     /// From the start on.
     Always,
+}
+
+/// How far clients may read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replay {
+    /// So many records from the end of each log.
+    pub max_records: u64,
+    /// Records up to this age; `None`: as old as the broker keeps them.
+    pub max_age: Option<Duration>,
+}
+
+/// How deliveries are wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Envelope {
+    /// Data is the record's value.
+    #[default]
+    Plain,
+    /// Data is `{event: {replayId, createdDate}, payload: <value>}`.
+    Salesforce,
 }
 
 /// What `ext.record` shows in deliveries.

@@ -147,3 +147,19 @@ fn explain_brings_a_record_to_its_channel() {
     assert_eq!(all[2].reason, "the topic is not of this mapping");
     assert_eq!(table.explain_record(Some("mqtt"), "orders.eu", None, &Vec::new()).len(), 1);
 }
+
+#[test]
+fn reading_back_needs_a_log_and_the_envelope_needs_reading_back() {
+    let replaying = |mut spec: MappingSpec| {
+        spec.replay = Some(Replay { max_records: 10, max_age: None });
+        spec
+    };
+    let line = finding(replaying(spec("/a", "mqtt", "a")));
+    assert!(line.contains("mappings[0].replay: connector `mqtt` keeps no log"), "{line}");
+    let line = finding(replaying(going(Direction::Ingest, spec("/a", "kafka", "a"))));
+    assert!(line.contains("nothing of an ingest mapping is delivered"), "{line}");
+    let mut bare = spec("/a", "kafka", "a");
+    bare.envelope = Envelope::Salesforce;
+    let line = finding(bare);
+    assert!(line.contains("mappings[0].envelope: the envelope carries the position"), "{line}");
+}

@@ -150,7 +150,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(250))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// The seam: whoever catches up, joins, is live, loses its connection and comes back, in whatever order these happen,
     /// gets each message once, in the order of each log.
