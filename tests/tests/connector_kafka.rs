@@ -5,8 +5,8 @@
 use bytes::Bytes;
 use connector::conformance::{self, Fixture};
 use connector::{
-    Connector, ConnectorKind, Context, FilterToken, Inbound, Outbound, Position, PublishError, Start, State,
-    SubscribeError, Subscription, TopicFilter,
+    Connector, ConnectorKind, Context, Cursor, Event, FilterToken, Inbound, Log, Outbound, Place, PublishError, Seen,
+    Start, State, SubscribeError, Subscription, TopicFilter,
 };
 use connector_kafka::{KafkaFactory, SYNTAX};
 use gateway_tests::kafka::{Stored, by_key, counts, dump, make_topic, new_topic, produce, unique};
@@ -57,22 +57,27 @@ fn record(topic: &str, key: &str, payload: impl Into<Bytes>) -> Outbound {
 }
 
 struct Read {
-    records: mpsc::Receiver<Inbound>,
+    events: mpsc::Receiver<Event>,
     subscription: Subscription,
 }
 
 impl Read {
     fn begin(connector: &Arc<dyn Connector>, filter: TopicFilter, start: Start, capacity: usize) -> Read {
-        let (sink, records) = mpsc::channel(capacity);
+        let (sink, events) = mpsc::channel(capacity);
         let subscription = connector.subscribe(filter, start, sink).unwrap();
-        Read { records, subscription }
+        Read { events, subscription }
     }
     async fn ready(mut self) -> Read {
         within("the subscription is ready", self.subscription.ready()).await.unwrap();
         self
     }
     async fn next(&mut self) -> Inbound {
-        within("a record arrives", self.records.recv()).await.expect("the subscription goes on")
+        loop {
+            match within("a record arrives", self.events.recv()).await.expect("the subscription goes on") {
+                Event::Record(record) => return record,
+                Event::Reached(_) => {}
+            }
+        }
     }
     async fn take(&mut self, count: usize) -> Vec<Inbound> {
         let mut got = Vec::with_capacity(count);
@@ -91,6 +96,10 @@ fn family(prefix: &str) -> TopicFilter {
     let mut filter = exact(prefix);
     filter.tokens.push(FilterToken::Wild { prefix: String::new(), suffix: String::new() });
     filter
+}
+
+fn after(cursor: Cursor) -> Start {
+    Start::After { cursor, others: None }
 }
 
 async fn live(connector: &Arc<dyn Connector>, filter: TopicFilter) -> Read {
@@ -151,7 +160,7 @@ async fn kafka_keeps_the_promises_of_a_connector() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_records_over_six_partitions_keep_their_order_per_key_and_their_positions() {
+async fn ten_thousand_records_over_six_partitions_keep_their_order_per_key_and_their_places() {
     let broker = Broker::shared(Kind::Kafka);
     let topic = new_topic(&broker, "order", 6);
     let connector = connect(&broker);
@@ -161,16 +170,18 @@ async fn ten_thousand_records_over_six_partitions_keep_their_order_per_key_and_t
     let answers: Vec<_> = (0..10_000usize)
         .map(|n| connector.publish(record(&topic, &format!("k{}", n % 100), format!("{{\"n\": {n}, \"x\":1.50}}"))))
         .collect();
-    let mut positions = HashMap::new();
+    let mut places = HashMap::new();
     for (n, answer) in answers.into_iter().enumerate() {
-        let position = within("a publish is confirmed", answer).await.unwrap().expect("a position");
-        assert!(positions.insert(position, n).is_none(), "two records were told the same position");
+        let Place { log, n: place, at, sole } =
+            within("a publish is confirmed", answer).await.unwrap().expect("a place");
+        assert_eq!((&log.topic[..], sole), (&topic[..], false));
+        assert!(places.insert((log.partition, place, at), n).is_none(), "two records were told the same place");
     }
     let stored = dump(&broker, &topic);
     assert_eq!(stored.len(), 10_000);
     for stored in &stored {
-        let n = positions[&Position::Token(stored.token().into())];
-        assert_eq!(stored.payload, format!("{{\"n\": {n}, \"x\":1.50}}"), "the position of record {n} holds another");
+        let n = places[&(stored.partition, stored.offset as u64 + 1, Some(stored.timestamp))];
+        assert_eq!(stored.payload, format!("{{\"n\": {n}, \"x\":1.50}}"), "the place of record {n} holds another");
     }
     let in_log = by_key(&stored);
     assert_eq!(in_log.len(), 100);
@@ -208,7 +219,9 @@ async fn records_of_kcat_arrive_once_each_in_order_per_key() {
         assert!(record.timestamp.is_some() && record.partition.is_some());
     }
     connector.close(Duration::from_secs(5)).await;
-    assert!(reader.records.recv().await.is_none(), "nothing came beyond what was stored");
+    while let Some(event) = reader.events.recv().await {
+        assert!(matches!(event, Event::Reached(_)), "nothing came beyond what was stored, but {event:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,10 +232,10 @@ async fn a_partition_can_be_named_and_one_that_is_not_there_is_refused() {
     let mut sent = record(&topic, "any", "1");
     sent.partition = Some(2);
     sent.headers = vec![("bayeux-channel".into(), "/orders/7".into()), ("empty".into(), Bytes::new())];
-    let position = connector.publish(sent.clone()).await.unwrap().unwrap();
+    let place = connector.publish(sent.clone()).await.unwrap().unwrap();
     let Stored { partition, payload, headers, .. } = dump(&broker, &topic).pop().unwrap();
     assert_eq!((partition, payload.as_str(), headers.as_str()), (2, "1", "bayeux-channel=/orders/7,empty="));
-    assert!(matches!(position, Position::Token(token) if token.starts_with("2-0-")));
+    assert_eq!((place.log, place.n), (Log { topic: topic.as_str().into(), partition: 2 }, 1));
     sent.partition = Some(3);
     let refused = connector.publish(sent).await;
     assert!(matches!(refused, Err(PublishError::Rejected(_))), "{refused:?}");
@@ -308,7 +321,7 @@ async fn a_topic_made_while_a_family_is_read_loses_no_record_and_others_are_left
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning_and_its_old_positions_are_gone() {
+async fn a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning_and_its_old_places_are_gone() {
     let broker = Broker::shared(Kind::Kafka);
     let topic = new_topic(&broker, "anew", 2);
     let connector = connect(&broker);
@@ -323,7 +336,7 @@ async fn a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning_and_it
     let new: Vec<_> = reader.take(5).await.iter().map(text).collect();
     assert_eq!(new, ["a", "b", "c", "d", "e"]);
     for record in old {
-        let start = Start::After(record.position.unwrap());
+        let start = after(Cursor::from(record.place.unwrap()));
         let mut again = Read::begin(&connector, exact(&topic), start, 10);
         let refused = within("the refusal comes", again.subscription.ready()).await;
         assert!(matches!(refused, Err(SubscribeError::PositionGone { .. })), "{refused:?}");
@@ -332,17 +345,46 @@ async fn a_topic_that_is_deleted_and_made_anew_is_read_from_its_beginning_and_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_on_a_topic_of_several_partitions_and_a_position_for_a_family_are_invalid() {
+async fn a_family_is_read_after_the_places_it_is_given_and_the_rest_from_the_beginning_or_from_a_time() {
     let broker = Broker::shared(Kind::Kafka);
-    let topic = new_topic(&broker, "numbers", 2);
+    let base = unique("places");
+    let [a, b] = ["a", "b"].map(|name| format!("{base}.{name}"));
+    make_topic(&broker, &a, 2);
+    make_topic(&broker, &b, 1);
+    broker.run_with_input(&["produce", &a, "-p", "1"], b"a0\na1\na2\n");
+    produce(&broker, &b, "k:b0\nk:b1\n");
+    produce(&broker, &b, "k:b2\n"); // by another process, so that it is younger
     let connector = connect(&broker);
-    up(&connector).await;
-    let mut read = Read::begin(&connector, exact(&topic), Start::After(Position::Number(0)), 10);
+    let log = |topic: &str, partition| Log { topic: topic.into(), partition };
+    let second = dump(&broker, &a).into_iter().find(|stored| stored.payload == "a1").unwrap();
+    let seen = Seen { n: 2, at: Some(second.timestamp) };
+    let cursor: Cursor = [(log(&a, 1), seen)].into_iter().collect();
+    let youngest = dump(&broker, &b).pop().unwrap().timestamp;
+    let time = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(youngest).unwrap());
+    for (others, of_b, wanted) in [(None, 0, ["a2", "b0", "b1", "b2"].as_slice()), (Some(time), 2, &["a2", "b2"])] {
+        let start = Start::After { cursor: cursor.clone(), others };
+        let mut read = Read::begin(&connector, family(&base), start, 10);
+        let ready = within("it begins", read.subscription.ready()).await.unwrap();
+        let begins: Vec<_> = ready.cursor.iter().map(|(log, seen)| (log.clone(), seen)).collect();
+        let none = |n| Seen { n, at: None };
+        assert_eq!(begins, [(log(&a, 0), none(0)), (log(&a, 1), seen), (log(&b, 0), none(of_b))]);
+        assert!(!ready.sole);
+        let mut got: Vec<_> = read.take(wanted.len()).await.iter().map(text).collect();
+        got.sort();
+        assert_eq!(got, wanted);
+    }
+    // What the filter does not match, and what is not there.
+    for log in [log(&unique("elsewhere"), 0), log(&a, 7), log(&base, 0)] {
+        let cursor: Cursor = [(log, Seen { n: 0, at: None })].into_iter().collect();
+        let mut read = Read::begin(&connector, family(&base), after(cursor), 10);
+        let refused = within("the refusal comes", read.subscription.ready()).await;
+        assert_eq!(refused, Err(SubscribeError::PositionGone { first: None, last: None }));
+    }
+    // Another record stands there: what is kept is told.
+    let other: Cursor = [(log(&a, 1), Seen { n: 2, at: Some(12_345) })].into_iter().collect();
+    let mut read = Read::begin(&connector, exact(&a), after(other), 10);
     let refused = within("the refusal comes", read.subscription.ready()).await;
-    assert!(matches!(refused, Err(SubscribeError::PositionInvalid(_))), "{refused:?}");
-    let (sink, _records) = mpsc::channel(1);
-    let refused = connector.subscribe(family(&topic), Start::After(Position::Number(0)), sink);
-    assert!(matches!(refused, Err(SubscribeError::PositionInvalid(_))), "{refused:?}");
+    assert_eq!(refused, Err(SubscribeError::PositionGone { first: Some(1), last: Some(3) }));
     connector.close(Duration::from_secs(5)).await;
 }
 
