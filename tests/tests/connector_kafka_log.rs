@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something must not be")]
 
 use connector::{
-    Connector, ConnectorKind, Context, Event, Log, Outbound, Place, Ready, Seen, Start, Subscription, TopicFilter,
+    Connector, ConnectorKind, Context, Event, Log, Outbound, Place, Ready, Seen, Start, SubscribeError, Subscription,
+    TopicFilter,
 };
 use connector_kafka::{KafkaFactory, SYNTAX};
 use gateway_tests::kafka::{dump, new_topic, produce, unique};
@@ -49,6 +50,10 @@ impl Read {
         let ready = self.ready().await;
         assert!(ready.sole && ready.cursor.len() == 1, "{ready:?}");
         ready.cursor.iter().next().unwrap().1.n
+    }
+
+    async fn refused(mut self) -> SubscribeError {
+        self.subscription.ready().await.expect_err("it is refused")
     }
 
     async fn next(&mut self) -> Event {
@@ -150,6 +155,11 @@ async fn the_end_is_told_beyond_markers_and_aborted_records_none_of_which_arrive
         let mut reader = Read::begin(&connector, &topic, after(&topic, n, None), 100);
         let rest = if n < 7 { texts(&[("c", 7)]) } else { Vec::new() };
         assert_eq!((reader.begins().await, reader.until(10).await), (n, rest));
+    }
+    for n in [11, 12, 1_000] {
+        let refused =
+            within("the refusal comes", Read::begin(&connector, &topic, after(&topic, n, None), 1).refused()).await;
+        assert_eq!(refused, SubscribeError::PositionGone { first: Some(1), last: Some(10) }, "{n} is beyond the end");
     }
     // Who begins at the end learns that there is nothing; a live one that shares its consumer with another as well.
     for start in [after(&topic, 10, None), Start::Live] {

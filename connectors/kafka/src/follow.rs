@@ -183,10 +183,11 @@ impl Follower {
     async fn named(&mut self, mut present: Vec<Key>) -> Result<(Vec<Spot>, Vec<Key>), SubscribeError> {
         let Start::After { cursor, .. } = &self.call.start else { return Ok((Vec::new(), present)) };
         let named: HashSet<Key> = cursor.iter().map(|(log, _)| (log.topic.clone(), log.partition)).collect();
-        if !named.iter().all(|key| present.contains(key)) {
+        let before = present.len();
+        present.retain(|key| !named.contains(key));
+        if before - present.len() < named.len() {
             return Err(SubscribeError::PositionGone { first: None, last: None });
         }
-        present.retain(|key| !named.contains(key));
         let spots = after::spots(&self.env, cursor).await?;
         self.begun = cursor.clone();
         Ok((spots, present))

@@ -9,8 +9,9 @@
 //!   leader changes and topics made anew neither lose nor double a record.
 //! * **Places** ([`Place`](connector::Place)): the record's offset + 1 in its partition, with the record's time. Where a
 //!   subscription begins after a place, the record there is read and compared before it is ready.
-//! * **The end** ([`Event::Reached`](connector::Event::Reached)) is where the consumer would fetch next: the last stable offset, beyond transaction markers,
-//!   aborted records and what compaction took. Reading is `read_committed`, unless the settings say otherwise.
+//! * **The end** ([`Event::Reached`](connector::Event::Reached)) is where the consumer fetches next: the last stable offset,
+//!   beyond transaction markers, aborted records and what compaction took. Reading is `read_committed`, unless the settings
+//!   say otherwise.
 //! * **Limits**: a topic that is deleted and made anew is noticed when the cluster is asked in between, or when the new log
 //!   is shorter or its record at our offset is another. A start by time (also a live one while the broker is absent) goes by the
 //!   records' own timestamps; so does noticing a topic made anew before anything was read from it.

@@ -7,7 +7,7 @@ mod ask;
 mod listen;
 
 pub(crate) use ask::run;
-pub(crate) use listen::{Listening, log, producer_error};
+pub(crate) use listen::{End, Listening, log, producer_error};
 
 use crate::catalog::Catalog;
 use crate::trouble::Troubles;

@@ -1,7 +1,7 @@
 //! One partition that is being read, and how far each of its subscriptions is.
 
 use crate::desk::Spot;
-use crate::link::Listening;
+use crate::link::{End, Listening};
 use crate::reader::code_of;
 use crate::reading::Reading;
 use crate::record::{Item, inbound, place};
@@ -139,7 +139,7 @@ impl Part {
     }
 
     /// Takes the next record, or tries once more with what is held. `end` tells where the end is that was just come to.
-    pub(crate) fn advance(&mut self, single: bool, end: impl FnOnce() -> Option<i64>) -> Progress {
+    pub(crate) fn advance(&mut self, single: bool, end: impl FnOnce() -> Option<End>) -> Progress {
         if let Some(item) = self.held.take() {
             return self.offer(item);
         }
@@ -148,12 +148,9 @@ impl Part {
             None => return Progress::Nothing,
             Some(Ok(message)) => (message.offset(), inbound(&message, &self.key, single)),
             Some(Err(KafkaError::PartitionEOF(_))) => {
-                // The record to be compared is not kept any more (compaction), and nothing came after it.
                 self.waits = None;
                 self.progressed();
-                self.checked();
-                let end = end().map_or(self.next, |end| end.max(self.next));
-                return self.offer(Item::End(end, place(&self.key, end, None, single)));
+                return self.come_to(end().unwrap_or(End { next: self.next, high: self.next }), single);
             }
             Some(Err(error)) => return Progress::Failed(code_of(&error)),
         };
@@ -172,6 +169,21 @@ impl Part {
             self.checked();
         }
         self.offer(Item::Record(offset, record))
+    }
+
+    fn come_to(&mut self, end: End, single: bool) -> Progress {
+        match self.check {
+            // A subscription is to begin behind this end.
+            Some(Check { offset, begin: Some(bounds), .. }) if end.next <= offset => {
+                if end.high <= offset {
+                    return self.refuse(bounds);
+                }
+            }
+            // The record to be compared is not kept any more (compaction), and nothing came after it.
+            _ => self.checked(),
+        }
+        let next = end.next.max(self.next);
+        self.offer(Item::End(next, place(&self.key, next, None, single)))
     }
 
     fn checked(&mut self) {

@@ -1,12 +1,12 @@
 //! What librdkafka's clients tell besides records.
 
 use super::{FAILED_CONNECTION, Link};
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Puts librdkafka's log and errors where ours are.
 pub(crate) fn log(link: &Link, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -42,20 +42,27 @@ pub(crate) fn producer_error(link: &Link, error: &KafkaError, reason: &str) {
 /// What a consumer tells besides records.
 pub(crate) struct Listening {
     pub(crate) link: Arc<Link>,
-    /// Where the end is that was come to last; below zero: not told.
-    end: AtomicI64,
+    end: Mutex<Option<End>>,
+}
+
+/// The end of a partition that a consumer has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// From where it fetches next: beyond transaction markers, aborted records and what compaction took, up to the last
+    /// stable offset.
+    pub(crate) next: i64,
+    /// The high watermark: what is before it, and not before `next`, waits for a transaction.
+    pub(crate) high: i64,
 }
 
 impl Listening {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Listening { link, end: AtomicI64::new(-1) }
+        Listening { link, end: Mutex::default() }
     }
 
-    /// Where the end is that the last poll has come to: the offset from which the consumer fetches next, beyond
-    /// transaction markers, aborted records and what compaction took.
-    pub(crate) fn end(&self) -> Option<i64> {
-        let end = self.end.swap(-1, Ordering::Relaxed);
-        (end >= 0).then_some(end)
+    /// The end that the last poll has told of.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.lock().take()
     }
 }
 
@@ -66,7 +73,7 @@ impl ClientContext for Listening {
     /// Called by the poll that returns the same error, on its thread.
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
-            self.end.store(end_in(reason).unwrap_or(-1), Ordering::Relaxed);
+            *self.end.lock() = end_in(reason);
         } else {
             self.link.complain(&error, reason, false);
         }
@@ -75,8 +82,23 @@ impl ClientContext for Listening {
 impl ConsumerContext for Listening {}
 
 /// The library for Rust drops the offset; librdkafka says it in words as well: "Fetch from broker 1 reached end of
-/// partition at offset 7 (HighwaterMark 7)".
-fn end_in(reason: &str) -> Option<i64> {
+/// partition at offset 7 (HighwaterMark 9)".
+fn end_in(reason: &str) -> Option<End> {
     let (_, rest) = reason.split_once("end of partition at offset ")?;
-    rest.split(' ').next()?.parse().ok()
+    let (next, high) = rest.split_once(" (HighwaterMark ")?;
+    Some(End { next: next.parse().ok()?, high: high.strip_suffix(')')?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, end_in};
+
+    #[test]
+    fn the_end_is_read_from_what_librdkafka_says() {
+        let text = "Fetch from broker 1 reached end of partition at offset 7 (HighwaterMark 9)";
+        assert_eq!(end_in(text), Some(End { next: 7, high: 9 }));
+        for other in ["", "Broker: No more messages", "end of partition at offset 7", "at offset x (HighwaterMark 9)"] {
+            assert_eq!(end_in(other), None, "{other}");
+        }
+    }
 }
