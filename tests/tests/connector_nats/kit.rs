@@ -1,8 +1,8 @@
 //! What the stories share: connectors, records, readers with patience.
 
 use connector::{
-    Connector, ConnectorKind, Context, Inbound, Outbound, Position, PublishError, Start, State, Subscription,
-    TopicFilter,
+    Connector, ConnectorKind, Context, Cursor, Event, Inbound, Log, Outbound, Place, PublishError, Ready, Seen, Start,
+    State, Subscription, TopicFilter,
 };
 use connector_nats::{NatsFactory, SYNTAX};
 use gateway_tests::lab::Broker;
@@ -56,7 +56,7 @@ pub fn record(topic: &str, payload: impl Into<bytes::Bytes>) -> Outbound {
 pub async fn store(connector: &Arc<dyn Connector>, topic: &str, payload: &str) -> u64 {
     let answer = connector.publish(record(topic, payload.to_owned())).await;
     match answer {
-        Ok(Some(Position::Number(sequence))) => sequence,
+        Ok(Some(place)) => place.n,
         other => panic!("publishing {payload} to {topic}: {other:?}"),
     }
 }
@@ -84,28 +84,79 @@ pub fn filter(text: &str) -> TopicFilter {
     filter
 }
 
+/// Strictly after these sequences of streams; others from their beginning.
+pub fn after(streams: &[(&str, u64)]) -> Start {
+    let cursor: Cursor = streams.iter().map(|(stream, n)| (log(stream), Seen { n: *n, at: None })).collect();
+    Start::After { cursor, others: None }
+}
+
+pub fn log(stream: &str) -> Log {
+    Log { topic: stream.into(), partition: 0 }
+}
+
 pub struct Reader {
-    pub records: mpsc::Receiver<Inbound>,
+    pub events: mpsc::Receiver<Event>,
     pub subscription: Subscription,
 }
 
 /// Subscribes without waiting.
 pub fn begin(connector: &Arc<dyn Connector>, topics: &str, start: Start, capacity: usize) -> Reader {
-    let (sink, records) = mpsc::channel(capacity);
+    let (sink, events) = mpsc::channel(capacity);
     let subscription = connector.subscribe(filter(topics), start, sink).expect("the filter is good");
-    Reader { records, subscription }
+    Reader { events, subscription }
 }
 
 /// Subscribes and waits until it is ready.
 pub async fn read(connector: &Arc<dyn Connector>, topics: &str, start: Start) -> Reader {
+    read_told(connector, topics, start).await.0
+}
+
+/// The same, and where it begins.
+pub async fn read_told(connector: &Arc<dyn Connector>, topics: &str, start: Start) -> (Reader, Ready) {
     let mut reader = begin(connector, topics, start, 64);
-    within("a subscription is ready", reader.subscription.ready()).await.expect("it can begin");
-    reader
+    let ready = within("a subscription is ready", reader.subscription.ready()).await.expect("it can begin");
+    (reader, ready)
+}
+
+/// The next record, whatever else comes before it.
+pub async fn next(events: &mut mpsc::Receiver<Event>, what: &str) -> Inbound {
+    loop {
+        if let Event::Record(record) = within(what, events.recv()).await.expect("the subscription goes on") {
+            return record;
+        }
+    }
 }
 
 impl Reader {
     pub async fn next(&mut self) -> Inbound {
-        within("a record arrives", self.records.recv()).await.expect("the subscription goes on")
+        next(&mut self.events, "a record arrives").await
+    }
+
+    /// The next place that is told, be it a record's.
+    pub async fn place(&mut self) -> Place {
+        match within("a place is told", self.events.recv()).await.expect("the subscription goes on") {
+            Event::Record(record) => record.place.expect("a record of a log has a place"),
+            Event::Reached(place) => place,
+        }
+    }
+
+    /// Reads until that sequence of the stream is reached: the texts of the records on the way.
+    pub async fn until(&mut self, stream: &str, n: u64) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            let what = format!("{n} of {stream} is reached (the last was {:?})", texts.last());
+            let event = within(&what, self.events.recv()).await.expect("the subscription goes on");
+            let place = match event {
+                Event::Record(record) => {
+                    texts.push(text(&record));
+                    record.place
+                }
+                Event::Reached(place) => Some(place),
+            };
+            if place.is_some_and(|place| place.log == log(stream) && place.n >= n) {
+                return texts;
+            }
+        }
     }
 
     pub async fn text(&mut self) -> String {
@@ -116,9 +167,15 @@ impl Reader {
         let mut texts = Vec::with_capacity(count);
         while texts.len() < count {
             let what = format!("{count} records arrive ({} did, the last {:?})", texts.len(), texts.last());
-            texts.push(text(&within(&what, self.records.recv()).await.expect("the subscription goes on")));
+            texts.push(text(&next(&mut self.events, &what).await));
         }
         texts
+    }
+
+    /// The texts of the records that have come and were not taken.
+    pub fn left(&mut self) -> Vec<String> {
+        let events = std::iter::from_fn(|| self.events.try_recv().ok());
+        events.filter_map(|event| if let Event::Record(record) = event { Some(text(&record)) } else { None }).collect()
     }
 }
 

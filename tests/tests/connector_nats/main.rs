@@ -6,6 +6,7 @@ mod auth;
 mod core;
 mod kit;
 mod outage;
+mod places;
 mod streams;
 
 use connector::Connector;

@@ -1,7 +1,7 @@
 //! Stories of JetStream: what streams do to publishers and subscribers.
 
-use crate::kit::{begin, jetstream, numbers, read, record, refusal, store, text, until, within};
-use connector::{Position, PublishError, Start, State, SubscribeError};
+use crate::kit::{begin, jetstream, log, numbers, read, record, refusal, store, text, until, within};
+use connector::{PublishError, Start, State, SubscribeError};
 use gateway_tests::lab::{Broker, Kind};
 use gateway_tests::nats::Nats;
 use gateway_tests::story::aside;
@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 
 const COUNT: usize = 10_000;
 
-fn own() -> Broker {
+pub fn own() -> Broker {
     aside(|| Broker::own(Kind::Nats, &[]))
 }
 
-fn make(nats: &Broker, name: &str, subject: &str) {
+pub fn make(nats: &Broker, name: &str, subject: &str) {
     aside(|| Nats::connect(&nats.url()).make_stream(name, &[subject]));
 }
 
-fn ask(nats: &Broker, api: &str, body: &Value) -> Value {
+pub fn ask(nats: &Broker, api: &str, body: &Value) -> Value {
     aside(|| Nats::connect(&nats.url()).jetstream(api, body))
 }
 
 /// Publishes by the script: what a foreign program would do.
-fn foreign(nats: &Broker, subject: &str, lines: &[String]) {
+pub fn foreign(nats: &Broker, subject: &str, lines: &[String]) {
     let lines: String = lines.iter().flat_map(|l| [l, "\n"]).collect();
     aside(|| nats.run_with_input(&["pub", subject], lines.as_bytes()));
 }
@@ -37,7 +37,7 @@ async fn ten_thousand_publishes_are_in_the_stream_in_order_where_they_were_said_
     let mut positions = Vec::new();
     for answer in answers {
         match within("a publish is answered", answer).await {
-            Ok(Some(Position::Number(position))) => positions.push(position),
+            Ok(Some(place)) => positions.push(place.n),
             other => panic!("{other:?}"),
         }
     }
@@ -57,8 +57,9 @@ async fn ten_thousand_foreign_messages_arrive_once_in_order_at_a_slow_reader() {
     for n in 0..COUNT {
         let record = reader.next().await;
         assert_eq!(text(&record), n.to_string());
-        assert_eq!(record.position, Some(Position::Number(n as u64 + 1)));
-        assert!(record.timestamp.is_some());
+        let place = record.place.unwrap();
+        assert_eq!((&place.log, place.n), (&log("ORDERS"), n as u64 + 1));
+        assert!(record.timestamp.is_some() && place.at == record.timestamp);
     }
     assert_eq!(connector.dropped(), 0);
 }
@@ -132,7 +133,7 @@ async fn a_stream_that_is_made_anew_is_read_from_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_streams_are_read_as_one_family_but_a_sequence_belongs_to_one() {
+async fn several_streams_are_read_as_one_family() {
     let nats = own();
     make(&nats, "EU", "orders.eu.>");
     make(&nats, "US", "orders.us.>");
@@ -151,35 +152,6 @@ async fn several_streams_are_read_as_one_family_but_a_sequence_belongs_to_one() 
             of_region,
             (0..5).map(|n| format!("orders.{region}.1 {n}")).collect::<Vec<_>>().iter().collect::<Vec<_>>()
         );
-    }
-    let mut both = begin(&connector, "orders.**", Start::After(Position::Number(2)), 8);
-    let refused = within("it is answered", both.subscription.ready()).await;
-    assert!(matches!(refused, Err(SubscribeError::PositionInvalid(_))), "{refused:?}");
-    let mut one = read(&connector, "orders.eu.*", Start::After(Position::Number(2))).await;
-    assert_eq!(one.texts(3).await, numbers(2..5));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_position_is_good_from_the_first_minus_one_to_the_last() {
-    let nats = own();
-    make(&nats, "S", "s.*");
-    let connector = jetstream(&nats);
-    let mut empty = begin(&connector, "s.*", Start::After(Position::Number(1)), 8);
-    let refused = within("it is answered", empty.subscription.ready()).await;
-    assert_eq!(refused, Err(SubscribeError::PositionGone { first: None, last: None }));
-    let mut from_zero = read(&connector, "s.*", Start::After(Position::Number(0))).await;
-    foreign(&nats, "s.a", &numbers(1..11));
-    assert_eq!(from_zero.texts(10).await, numbers(1..11));
-    ask(&nats, "STREAM.PURGE.S", &json!({ "seq": 5 })); // keeps 5 to 10
-    for (after, first) in [(4, "5"), (5, "6"), (9, "10")] {
-        let mut reader = read(&connector, "s.*", Start::After(Position::Number(after))).await;
-        assert_eq!(reader.text().await, first, "after {after}");
-    }
-    for after in [0, 3, 11, u64::MAX] {
-        let mut reader = begin(&connector, "s.*", Start::After(Position::Number(after)), 8);
-        let gone =
-            Err(SubscribeError::PositionGone { first: Some(Position::Number(5)), last: Some(Position::Number(10)) });
-        assert_eq!(within("it is answered", reader.subscription.ready()).await, gone, "after {after}");
     }
 }
 
@@ -308,7 +280,7 @@ async fn a_message_with_broken_headers_is_read_and_those_after_it_too() {
     });
     for n in 0..4 {
         let record = reader.next().await;
-        assert_eq!((text(&record), &record.position), (n.to_string(), &Some(Position::Number(n + 1))));
+        assert_eq!((text(&record), record.place.as_ref().map(|p| p.n)), (n.to_string(), Some(n + 1)));
         if n == 1 {
             assert_eq!(record.header("bad").unwrap(), &b"one\rtwo"[..]);
         }

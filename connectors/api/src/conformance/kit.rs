@@ -225,6 +225,14 @@ pub(super) async fn next_record(events: &mut mpsc::Receiver<Event>, what: &str) 
     }
 }
 
+/// A record read back has the place that its publish was told; not every broker tells the time then.
+pub(super) fn same_place(read: Option<&Place>, told: Option<&Place>) {
+    let same = read.zip(told).is_some_and(|(read, told)| {
+        (&read.log, read.n, read.sole) == (&told.log, told.n, told.sole) && (told.at.is_none() || read.at == told.at)
+    });
+    assert!(same, "a record read back must have the place that its publish was told, {told:?}, not {read:?}");
+}
+
 /// A record without key and headers.
 pub(super) fn record(topic: &str, payload: impl Into<Bytes>) -> Outbound {
     Outbound {
