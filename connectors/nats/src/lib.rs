@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | a publish is confirmed when | it was handed to the connected socket | the stream has stored it (PubAck) |
 //! | while NATS is away, a publish | fails at once | waits in line until its deadline, then fails |
-//! | positions | none | the stream's sequence |
+//! | places | none | the stream is the log, the message's sequence its number there |
 //! | a slow reader | loses what its buffer cannot hold, counted | makes the connector wait |
 //! | a subscription is ready when | the server has taken it | each of its streams has a consumer for it |
 //!
@@ -20,10 +20,14 @@
 //! limits remove before a slow reader comes to it is counted in [`dropped`](connector::Connector::dropped). Nothing is
 //! published to inboxes or to the subjects of NATS itself (`$…`, but for `$KV.…`), whatever the topic's values are.
 //!
+//! A stream's end is told ([`connector::Event::Reached`]) once a reader has come to it, and later by the server's
+//! heartbeats, which say every two idle seconds how far the consumer has looked: also past messages of other subjects.
+//! A place told so while messages of others go by has no time, so that a stream made anew is not known by it alone.
+//!
 //! The way of a publish: [`Connector::publish`](connector::Connector::publish) checks it and puts it in the line
 //! (`publish.rs`), one task hands the line to the client in order, another collects the answers, which arrive through
 //! the connector's inbox (`link.rs`). The way back: one task per subscription (`subscribe/core.rs`), and for JetStream
-//! one per stream that holds the subjects (`subscribe/jetstream.rs`, `subscribe/reader.rs`).
+//! one per stream that holds the subjects (`subscribe/jetstream.rs`, `subscribe/start.rs`, `subscribe/reader.rs`).
 //!
 //! The account needs, besides the subjects themselves, its inbox (`_INBOX.>` or the setting `inbox_prefix`) and, for
 //! JetStream, `$JS.API.>` and `$JS.EVENT.ADVISORY.STREAM.>` (without the latter new streams are found a little later).
