@@ -17,7 +17,7 @@ pub struct Script {
 
 /// Runs a script to its end: the JSON that it printed. Panics with what it complained of when it fails.
 pub fn run(script: &str, arguments: &[&str]) -> Value {
-    let output = node(script, arguments).stdin(Stdio::null()).output().expect("node runs");
+    let output = command(script).args(arguments).stdin(Stdio::null()).output().expect("node runs");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
@@ -32,7 +32,8 @@ pub fn run(script: &str, arguments: &[&str]) -> Value {
 impl Script {
     /// Starts a script.
     pub fn start(script: &str, arguments: &[&str]) -> Script {
-        let mut child = node(script, arguments)
+        let mut child = command(script)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -79,10 +80,11 @@ impl Drop for Script {
     }
 }
 
-fn node(script: &str, arguments: &[&str]) -> Command {
+/// A script of `tests/clients` as a command; its packages are installed.
+pub fn command(script: &str) -> Command {
     install();
     let mut command = Command::new("node");
-    command.arg(script).args(arguments).current_dir(tests_dir().join("clients"));
+    command.arg(script).current_dir(tests_dir().join("clients"));
     command
 }
 
