@@ -37,7 +37,8 @@ pub(super) fn form_messages(body: &[u8]) -> Option<Vec<Message>> {
 
 fn messages(encoded: &str) -> Option<Vec<Message>> {
     let mut all = Vec::new();
-    for field in fields(encoded, "message") {
+    // An empty one is passed over, as in CometD.
+    for field in fields(encoded, "message").filter(|field| !field.trim_ascii().is_empty()) {
         all.extend(message::parse(&Bytes::from(field)).ok()?);
     }
     Some(all)
@@ -45,7 +46,7 @@ fn messages(encoded: &str) -> Option<Vec<Message>> {
 
 fn fields<'q>(encoded: &'q str, name: &'q str) -> impl Iterator<Item = String> + 'q {
     encoded.split('&').filter_map(move |pair| {
-        let (key, value) = pair.split_once('=')?;
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(key) == name).then(|| decode(value))
     })
 }

@@ -6,6 +6,9 @@ use bytestring::ByteString;
 
 const NAME: &str = "BAYEUX_BROWSER";
 
+/// The longest value that is looked at: no browser keeps a longer cookie.
+const MAX_VALUE: usize = 4096;
+
 /// The cookie's value, if the request has one.
 pub(super) fn browser(headers: &HeaderMap) -> Option<ByteString> {
     headers
@@ -14,7 +17,7 @@ pub(super) fn browser(headers: &HeaderMap) -> Option<ByteString> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| *name == NAME && !value.is_empty() && value.len() <= 128)
+        .find(|(name, value)| *name == NAME && value.len() <= MAX_VALUE)
         .map(|(_, value)| ByteString::from(value.trim_matches('"')))
 }
 

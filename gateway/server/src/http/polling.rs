@@ -140,7 +140,7 @@ fn connect(
     asked: Asked,
 ) -> (Reply, Option<Hold>) {
     let Some(session) = session else { return (reply.refuse(unknown_session()), None) };
-    let seat = |cookie| server.browsers().sit(cookie, session.key(), context.max_sessions);
+    let seat = |cookie| server.browsers().sit(context.carrier, cookie, session.key(), context.max_sessions);
     let seat = context.browser.as_ref().map(seat);
     let crowded = matches!(seat, Some(None));
     let Asked { advice, ack, alone } = asked;
