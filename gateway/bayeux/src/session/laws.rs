@@ -101,7 +101,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => slot().prop_map(|slot| Step::Close { slot }),
         4 => prop_oneof![0u64..10, Just(3_000), Just(9_000), Just(20_000)].prop_map(|millis| Step::Pass { millis }),
         1 => Just(Step::Expire),
-        1 => Just(Step::Wake),
+        5 => Just(Step::Wake),
         2 => any::<usize>().prop_map(|nth| Step::OldTicket { nth }),
         1 => prop::option::weighted(0.2, reason).prop_map(|r| r.map_or(Step::Pass { millis: 1 }, |reason| Step::End { reason })),
     ];
