@@ -82,7 +82,8 @@ fn unknown_transport() -> Response {
 fn websocket(server: Server, mut request: Request) -> Response {
     let upgrading = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
-    let accepted = match upgrade::check(&parts) {
+    let options = &server.settings().websocket;
+    let accepted = match upgrade::check(&parts, options.protocol.as_deref()) {
         Ok(accepted) => accepted,
         Err(error) => {
             let mut response = (error.status, format!("{}: {}\n", error.status.as_u16(), error.text)).into_response();
@@ -94,7 +95,7 @@ fn websocket(server: Server, mut request: Request) -> Response {
     };
     let open = parts.extensions.get::<Open>().cloned();
     let headers = Arc::new(kept_headers(&parts));
-    let compression = match server.settings().websocket_compression {
+    let compression = match options.compression {
         true => deflate::answer(&parts.headers),
         false => None,
     };
@@ -157,7 +158,10 @@ async fn long_polling(server: Server, request: Request) -> Response {
 
 async fn callback_polling(server: Server, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let Some(query) = parts.uri.query().and_then(callback::Query::parse) else { return unknown_transport() };
+    let Some(query) = parts.uri.query().and_then(|query| callback::Query::parse(query, &server.settings().callback))
+    else {
+        return unknown_transport();
+    };
     match query.messages {
         Some(messages) if !messages.is_empty() => {
             let context = context(&server, parts, Carrier::CallbackPolling);
@@ -169,12 +173,15 @@ async fn callback_polling(server: Server, request: Request) -> Response {
 
 fn context(server: &Server, parts: Parts, carrier: Carrier) -> Context {
     let cross_site = Origin::of(&parts.headers, &server.settings().origins).is_secure_cross_site();
-    let browser = cookie::browser(&parts.headers);
+    let browser = cookie::browser(&parts.headers, &server.settings().browser_cookie.name);
+    let options = server.settings().http(carrier);
     let max_sessions = match parts.version {
-        ::http::Version::HTTP_2 => server.settings().http2_max_sessions_per_browser,
-        _ => server.settings().max_sessions_per_browser,
+        ::http::Version::HTTP_2 => options.http2_max_sessions_per_browser,
+        _ => options.max_sessions_per_browser,
     };
-    Context { carrier, headers: Arc::new(parts.headers), browser, cross_site, max_sessions }
+    let secure =
+        parts.extensions.get::<Open>().is_some_and(Open::is_secure) || origin::is_forwarded_https(&parts.headers);
+    Context { carrier, headers: Arc::new(parts.headers), browser, secure, cross_site, max_sessions }
 }
 
 fn no_body(server: &Server, why: NoBody) -> Response {

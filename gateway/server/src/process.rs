@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) headers: Arc<::http::HeaderMap>,
     /// The browser's cookie: HTTP only.
     pub(crate) browser: Option<ByteString>,
+    /// It came by TLS, if only as far as a proxy in front.
+    pub(crate) secure: bool,
     /// A page of another site, loaded by TLS.
     pub(crate) cross_site: bool,
     /// How many sessions of the browser may hold a poll at the same time, negative: no bound. HTTP only.
@@ -72,7 +74,7 @@ pub(crate) async fn envelope(
 pub(crate) fn find_session(server: &Server, context: &Context, message: &Message) -> Option<Arc<LiveSession>> {
     let session = server.session(message.client_id.as_ref()?)?;
     let fits = context.carrier == Carrier::WebSocket
-        || server.settings().trust_client_session
+        || server.settings().http(context.carrier).trust_client_session
         || session.is_of(context.carrier, context.browser.as_ref());
     if !fits {
         tracing::debug!(session = %session.tag(), "client id without its cookie: answered as unknown session");
