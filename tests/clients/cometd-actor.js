@@ -14,7 +14,11 @@ export class CometdActor {
   constructor({ library, url, transport, extensions, tell }) {
     this.#tell = tell;
     this.cometd = new library.CometD();
-    this.cometd.configure({ url, logLevel: "error", backoffIncrement: 100, maxBackoff: 1000 });
+    this.cometd.configure({
+      url, logLevel: "error", backoffIncrement: 100, maxBackoff: 1000,
+      // With callback-polling a reply that was cut short is missed only after the connect's timeout and this (10 s).
+      ...(transport === "callback-polling" && { maxNetworkDelay: 3000 }),
+    });
     for (const type of this.cometd.getTransportTypes()) {
       if (type !== transport) this.cometd.unregisterTransport(type);
     }
@@ -75,7 +79,12 @@ export class CometdActor {
     return { lag: this.extensions.timesync.getNetworkLag(), offset: this.extensions.timesync.getTimeOffset() };
   }
 
+  /**
+   * Over HTTP the disconnect may overtake a connect on another connection. That is told then that the session is unknown,
+   * and the client gives up both requests: it is disconnected without a reply.
+   */
   async disconnect() {
-    await ask((done) => this.cometd.disconnect(done));
+    const reply = await new Promise((resolve) => this.cometd.disconnect(resolve));
+    if (!reply.successful && !this.cometd.isDisconnected()) throw new Error(JSON.stringify(reply));
   }
 }
