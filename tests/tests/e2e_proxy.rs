@@ -1,5 +1,7 @@
 //! What the proxy that the clients' stories rely on does to a connection.
 
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests as well
+
 use gateway_tests::proxy::{Proxy, Temper};
 use std::io::ErrorKind;
 use std::time::Duration;
