@@ -18,7 +18,6 @@ const LATER: &[&str] = &[
     "bayeux.extensions.*=timestamp",
     "bayeux.max_lazy_timeout",
     "bayeux.meta_connect_deliver_only",
-    "bayeux.multi_session_interval",
     "bayeux.queue.overflow=catch_up",
     "bayeux.queue.overflow=conflate",
     "connectors.*.*.create_topics",

@@ -1,5 +1,7 @@
 //! Rules that need more than one key, or that only warn.
 
+mod bayeux;
+
 use crate::finding::Finding;
 use crate::model::{Config, Direction};
 use connector::Duration;
@@ -13,6 +15,9 @@ pub(crate) fn lint(config: &Config, is_broken: impl Fn(&str) -> bool) -> Vec<Fin
     let mut findings = Vec::new();
     if !["server", "admin"].into_iter().any(&is_broken) {
         server(config, &mut findings);
+    }
+    if !is_broken("bayeux") {
+        bayeux::bayeux(config, &mut findings);
     }
     if !["server", "auth"].into_iter().any(&is_broken) {
         auth(config, &mut findings);

@@ -1,15 +1,17 @@
 // What the client scripts share: an unchanged npm `cometd` in Node, restricted to one transport, as promises.
 import { createRequire } from "node:module";
 
-/** Loads `cometd` 8 or 9 and the Node adapter. The adapter sets globals, and holds one cookie jar per call. */
+/** Loads `cometd` 7, 8 or 9 and the Node adapter. The adapter sets globals, and holds one cookie jar per call. */
 export async function load(version) {
   const { adapt } = await import("cometd-nodejs-client");
   adapt();
-  const name = version === "8" ? "cometd-8" : "cometd";
-  const library = await import(name);
-  const { version: exact } = createRequire(import.meta.url)(`${name}/package.json`);
+  const name = version === "9" ? "cometd" : `cometd-${version}`;
+  const require = createRequire(import.meta.url);
+  const { version: exact } = require(`${name}/package.json`);
   if (!exact.startsWith(`${version}.`)) throw new Error(`cometd ${exact} is installed, not ${version}`);
-  return { ...library, exact };
+  // Version 7 is no ECMAScript module.
+  const library = version === "7" ? require(name) : await import(name);
+  return { ...library, name, exact };
 }
 
 /** A client that can use one transport only. */

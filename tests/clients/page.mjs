@@ -1,24 +1,10 @@
 // page.mjs BASE-URL FOLDER: visits the demo page in headless Chromium, over WebSocket and then over long-polling, does
 // what a visitor would do, and leaves a screenshot of each visit in FOLDER. Prints one JSON object with what it saw.
-import { existsSync } from "node:fs";
-import { delimiter, join } from "node:path";
-import { chromium } from "playwright-core";
+import { join } from "node:path";
+import { launch } from "./chromium.mjs";
 import { story, tell } from "./lib.mjs";
 
 const [base, folder] = process.argv.slice(2);
-
-/** Debian's Chromium, or whichever stands in PATH. */
-function browserPath() {
-  const folders = ["/usr/bin", ...(process.env.PATH ?? "").split(delimiter)];
-  const names = ["chromium", "chromium-browser", "google-chrome"];
-  const found = folders.flatMap((folder) => names.map((name) => join(folder, name))).find(existsSync);
-  if (!found) throw new Error("no Chromium: apt-get install chromium");
-  return found;
-}
-
-/** Chromium without a sandbox (tests may run as root) and without talking to anybody but the gateway. */
-const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync"];
 
 /** Waits until an element of that id shows another text than "–" or what is given. */
 const changed = (page, id, from) =>
@@ -62,7 +48,7 @@ async function visit(page, transport, screenshot) {
 }
 
 await story(async () => {
-  const browser = await chromium.launch({ executablePath: browserPath(), args });
+  const browser = await launch();
   try {
     const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
     page.setDefaultTimeout(20_000);

@@ -188,11 +188,23 @@ impl Player {
             Some("none") => None,
             Some(value) => Some(format!("BAYEUX_BROWSER={value}")),
         };
+        let cookie = option("jar").map(|jar| jar.replace(',', "; ")).or(cookie);
         if let Some(cookie) = cookie {
-            headers.push(("Cookie", cookie));
+            let cookie = self.expand(cookie.as_bytes(), &step.client);
+            headers.push(("Cookie", String::from_utf8(cookie).expect("text")));
         }
         let mut body = Vec::new();
-        if step.verb == "get" {
+        if option("raw").is_some() {
+            // As a browser would send it; `^` is a percent sign.
+            let query = self.expand(step.rest.as_bytes(), &step.client);
+            for byte in query {
+                match byte {
+                    b'^' => target.push('%'),
+                    b'"' | b'{' | b'}' | b'[' | b']' | b' ' => target.push_str(&percent(&[byte])),
+                    _ => target.push(char::from(byte)),
+                }
+            }
+        } else if step.verb == "get" {
             // `message=[…]` is given as it is, and encoded here.
             let query: Vec<String> = step
                 .rest

@@ -5,7 +5,7 @@ use gateway_tests::lab::{free_ports, tests_dir};
 use std::process::Command;
 
 /// A pair's name, CometD's options, the gateway's config.
-const PAIRS: [(&str, &str, &str); 4] = [
+const PAIRS: [(&str, &str, &str); 7] = [
     ("plain", "maxMessageSize=65536", "bayeux: { extensions: [], max_message_size: 64KiB }"),
     ("short", "timeout=1000 maxInterval=2000", "bayeux: { extensions: [], timeout: 1s, max_interval: 2s }"),
     (
@@ -14,6 +14,35 @@ const PAIRS: [(&str, &str, &str); 4] = [
         "bayeux: { extensions: [], interval: 300ms, max_sessions_per_browser: 2, trust_client_session: true }",
     ),
     ("ack", "ext=ack timeout=2000", "bayeux: { extensions: [ack], timeout: 2s }"),
+    (
+        "otherwise",
+        "browserCookieName=CRUMB browserCookieDomain=example.com browserCookiePath=/cometd browserCookieMaxAge=3600 \
+         browserCookieHttpOnly=false browserCookieSecure=true browserCookieSameSite=Lax browserCookiePartitioned=true \
+         multiSessionInterval=0 duplicateMetaConnectHttpResponseCode=408 long-polling.jsonp.callbackParameter=call \
+         long-polling.jsonp.callbackParameterMaxLength=5 ws.messagesPerFrame=3 ws.requireHandshakePerConnection=true",
+        "bayeux:
+  extensions: []
+  browser_cookie:
+    { name: CRUMB, domain: example.com, path: /cometd, max_age: 1h, http_only: false, secure: true, same_site: lax,
+      partitioned: true }
+  multi_session_interval: 0s
+  duplicate_meta_connect_http_response_code: 408
+  callback_polling: { callback_parameter: call, callback_parameter_max_length: 5 }
+  websocket: { messages_per_frame: 3, require_handshake_per_connection: true }",
+    ),
+    (
+        "crowded",
+        "maxSessionsPerBrowser=0 long-polling.jsonp.maxSessionsPerBrowser=-1 multiSessionInterval=700 ws.messagesPerFrame=0 \
+         browserCookieSameSite=None",
+        "bayeux:
+  extensions: []
+  max_sessions_per_browser: 0
+  callback_polling: { max_sessions_per_browser: -1 }
+  multi_session_interval: 700ms
+  browser_cookie: { same_site: none }
+  websocket: { messages_per_frame: 0 }",
+    ),
+    ("idle", "ws.idleTimeout=2000", "bayeux: { extensions: [], websocket: { idle_timeout: 2s } }"),
 ];
 
 /// CometD's server and the gateway.

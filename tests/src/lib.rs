@@ -9,4 +9,5 @@ pub mod mqtt;
 pub mod nats;
 pub mod node;
 pub mod outage;
+pub mod proxy;
 pub mod story;

@@ -1,12 +1,12 @@
-//! The npm `cometd` client, unchanged, does all that an application does, over each transport, and comes back by
-//! itself after the gateway restarted.
+//! The npm `cometd` client, unchanged, does all that an application does, over each transport. What becomes of it and of
+//! other clients when the connection is bad is in `e2e_clients_all.rs`.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests as well
 
 use gateway_tests::gateway::Gateway;
 use gateway_tests::kafka::new_topic;
 use gateway_tests::lab::{Broker, Kind};
-use gateway_tests::node::{self, Script};
+use gateway_tests::node;
 use serde_json::json;
 
 const ECHO: &str = "
@@ -73,62 +73,4 @@ mappings:
     );
     let gateway = Gateway::start(&yaml);
     core_story(&gateway, "websocket", "9");
-}
-
-fn restart_story(transport: &str, version: &str) {
-    let mut gateway = Gateway::start(ECHO);
-    let mut application = Script::start("restart.mjs", &[&gateway.url(), transport, version]);
-    assert_eq!(application.answer(), json!({"ready": true}));
-
-    application.tell("publish 1");
-    let answer = application.answer();
-    assert_eq!((&answer["reply"]["successful"], &answer["heard"]), (&json!(true), &json!([1])), "{answer}");
-
-    // Once in order and once by force: the sessions are gone either way, and the client makes a new one by itself.
-    assert_eq!(gateway.stop(), Some(0));
-    gateway.start_again();
-    application.tell("handshakes 2");
-    let ids = application.answer();
-    assert_ne!(ids["clientIds"][0], ids["clientIds"][1]);
-    application.tell("publish 2");
-    assert_eq!(application.answer()["heard"], json!([1, 2]));
-
-    gateway.kill();
-    gateway.start_again();
-    application.tell("handshakes 3");
-    application.answer();
-    application.tell("publish 3");
-    assert_eq!(application.answer()["heard"], json!([1, 2, 3]));
-
-    application.tell("end");
-    assert_eq!(application.answer(), json!({"ended": true}));
-    application.finish();
-}
-
-#[test]
-fn a_websocket_client_handshakes_again_after_the_gateway_restarted() {
-    restart_story("websocket", "9");
-}
-
-#[test]
-fn a_long_polling_client_handshakes_again_after_the_gateway_restarted() {
-    restart_story("long-polling", "9");
-}
-
-fn ack_story(transport: &str, version: &str) {
-    let seen = node::run("ack.mjs", &[&Gateway::start(ECHO).url(), transport, version]);
-    assert!(seen["cuts"].as_u64().unwrap() >= 3, "the connection was cut: {}", seen["cuts"]);
-    assert_eq!(seen["sessions"], 1, "the session survived the cuts");
-    assert_eq!(seen["heard"], json!((0..300).collect::<Vec<_>>()), "each once and in order");
-    assert!(seen["offset"].as_f64().unwrap().abs() < 1_000.0, "the clocks are the same: {}", seen["offset"]);
-}
-
-#[test]
-fn with_its_ack_extension_cometd_loses_nothing_over_a_websocket_that_is_cut() {
-    ack_story("websocket", "9");
-}
-
-#[test]
-fn with_its_ack_extension_cometd_loses_nothing_over_long_polling_that_is_cut() {
-    ack_story("long-polling", "8");
 }

@@ -4,9 +4,11 @@ use connector::{ByteSize, Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod cookie;
 mod transport;
 
-pub use transport::{CallbackPolling, LongPolling, TransportOptions, TransportQueue, WebSocket};
+pub use cookie::{BrowserCookie, SameSite};
+pub use transport::{CallbackPolling, HttpOptions, LongPolling, TransportOptions, TransportQueue, WebSocket};
 
 /// The options of the Bayeux protocol: CometD's, in snake_case, with CometD's meaning and defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,11 +33,19 @@ pub struct Bayeux {
     pub transports: Vec<Transport>,
     /// Extensions of the protocol that clients may use.
     pub extensions: Vec<Extension>,
+    /// The cookie of the polling transports.
+    pub browser_cookie: BrowserCookie,
     /// How many sessions of one browser may hold a connection at once when it speaks HTTP/1: a browser opens only six
     /// connections to a host, and would wait for the others. 0: hold none, a negative number: no limit.
     pub max_sessions_per_browser: i32,
     /// The same where the browser speaks HTTP/2, which takes all its requests over one connection.
     pub http2_max_sessions_per_browser: i32,
+    /// How long a session above that number waits between two `/meta/connect`, which are not held. 0s: it is refused, and
+    /// told to stay away.
+    pub multi_session_interval: Duration,
+    /// The HTTP status of a held `/meta/connect` whose client sent a newer one: 400 or more.
+    #[schemars(range(min = 400, max = 599))]
+    pub duplicate_meta_connect_http_response_code: u16,
     /// Compress responses of 1 KiB and more for HTTP clients that take gzip. A proxy in front may do it instead.
     pub gzip: bool,
     /// What concerns long-polling only; the options of all transports go first to what is set here.
@@ -66,8 +76,11 @@ impl Default for Bayeux {
             handshake_reconnect: false,
             transports: vec![Transport::Websocket, Transport::LongPolling, Transport::CallbackPolling],
             extensions: vec![Extension::Ack, Extension::Timesync, Extension::Binary],
+            browser_cookie: BrowserCookie::default(),
             max_sessions_per_browser: 1,
             http2_max_sessions_per_browser: -1,
+            multi_session_interval: Duration::from_secs(2),
+            duplicate_meta_connect_http_response_code: 500,
             gzip: false,
             long_polling: LongPolling::default(),
             callback_polling: CallbackPolling::default(),

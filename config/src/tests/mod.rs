@@ -6,3 +6,4 @@ mod good;
 mod kinds;
 mod outside;
 mod shape;
+mod wire;

@@ -1,8 +1,11 @@
 //! The server's settings, from the config.
 
+use axum::http::StatusCode;
 use bayeux::queue::{Overflow, QueueLimits};
 use bayeux::session::{Carrier, Options, SessionOptions};
-use bayeux_server::{Extensions, Origins, ServerSettings};
+use bayeux_server::{
+    BrowserCookie, CallbackParameter, Extensions, HttpOptions, Origins, SameSite, ServerSettings, WebSocketOptions,
+};
 use gateway_config as config;
 use gateway_config::{Config, Transport};
 
@@ -25,11 +28,15 @@ pub(crate) fn server_settings(settings: &Config) -> ServerSettings {
                 Transport::CallbackPolling => Carrier::CallbackPolling,
             })
             .collect(),
-        max_sessions_per_browser: bayeux.max_sessions_per_browser,
-        http2_max_sessions_per_browser: bayeux.http2_max_sessions_per_browser,
+        long_polling: http_options(bayeux.long_polling_http()),
+        callback_polling: http_options(bayeux.callback_polling_http()),
+        callback: CallbackParameter {
+            name: bayeux.callback_polling.callback_parameter.clone(),
+            max_length: bayeux.callback_polling.callback_parameter_max_length,
+        },
+        websocket: websocket(&bayeux.websocket),
+        browser_cookie: browser_cookie(&bayeux.browser_cookie),
         gzip: bayeux.gzip,
-        websocket_compression: bayeux.websocket.compression,
-        trust_client_session: bayeux.trust_client_session,
         extensions: Extensions {
             ack: bayeux.extensions.contains(&config::Extension::Ack),
             timesync: bayeux.extensions.contains(&config::Extension::Timesync),
@@ -39,6 +46,44 @@ pub(crate) fn server_settings(settings: &Config) -> ServerSettings {
             false => Origins::Listed(settings.server.allowed_origins.clone()),
         },
         ..ServerSettings::default()
+    }
+}
+
+fn http_options(options: config::HttpOptions) -> HttpOptions {
+    let code = options.duplicate_meta_connect_http_response_code;
+    HttpOptions {
+        max_sessions_per_browser: options.max_sessions_per_browser,
+        http2_max_sessions_per_browser: options.http2_max_sessions_per_browser,
+        multi_session_interval: options.multi_session_interval.get(),
+        trust_client_session: options.trust_client_session,
+        duplicate_connect_status: StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+fn websocket(options: &config::WebSocket) -> WebSocketOptions {
+    WebSocketOptions {
+        compression: options.compression,
+        messages_per_frame: options.messages_per_frame,
+        require_handshake_per_connection: options.require_handshake_per_connection,
+        idle_timeout: Some(options.idle_timeout.get()).filter(|time| !time.is_zero()),
+        protocol: options.protocol.clone(),
+    }
+}
+
+fn browser_cookie(cookie: &config::BrowserCookie) -> BrowserCookie {
+    BrowserCookie {
+        name: cookie.name.clone(),
+        domain: cookie.domain.clone(),
+        path: cookie.path.clone(),
+        max_age: cookie.max_age.map(|age| age.get().as_secs()),
+        secure: cookie.secure,
+        http_only: cookie.http_only,
+        same_site: cookie.same_site.map(|same_site| match same_site {
+            config::SameSite::Strict => SameSite::Strict,
+            config::SameSite::Lax => SameSite::Lax,
+            config::SameSite::None => SameSite::None,
+        }),
+        partitioned: cookie.partitioned,
     }
 }
 

@@ -12,6 +12,8 @@ use std::borrow::Cow;
 use std::fmt;
 use thiserror::Error;
 
+mod number;
+
 /// The body is no envelope: not JSON, or not an array of objects (nor one object).
 #[derive(Debug, Error)]
 #[error("not a JSON array of Bayeux messages: {0}")]
@@ -22,11 +24,12 @@ pub struct Malformed(String);
 pub enum MessageId {
     /// A valid one: letters and digits. CometD takes `7` and `true` too, and answers them as strings.
     Valid(ByteString),
-    /// Anything else, as text: answered with `405::message_id_invalid` and that id.
+    /// Anything else, as text: answered with `405::message_id_invalid` and that id. Numbers are as Java writes them:
+    /// those without a point or an exponent have 64 bits and overflow, the others always have a point.
     Invalid(ByteString),
 }
 
-/// One message of an envelope. Absent fields and fields of JSON `null` are `None`.
+/// One message of an envelope. Absent fields are `None`; so are fields of JSON `null`, but for `ext`.
 #[derive(Debug, Clone, Default)]
 pub struct Message {
     /// `channel`, if it is a string.
@@ -37,7 +40,7 @@ pub struct Message {
     pub id: Option<MessageId>,
     /// `data`, raw JSON.
     pub data: Option<Bytes>,
-    /// `ext`, raw JSON.
+    /// `ext`, raw JSON; a `null` too, as subscribers get what the publisher wrote.
     pub ext: Option<Bytes>,
     /// `advice`, raw JSON.
     pub advice: Option<Bytes>,
@@ -128,10 +131,10 @@ fn text(whole: &Bytes, raw: &RawValue) -> Option<ByteString> {
 }
 
 fn message_id(whole: &Bytes, raw: &RawValue) -> MessageId {
-    let number = raw.get().as_bytes().first().is_some_and(|b| b.is_ascii_digit() || *b == b'-');
-    let id = text(whole, raw).or_else(|| ByteString::try_from(slice(whole, raw.get())).ok()).unwrap_or_default();
-    let good = |b: u8| if number { b.is_ascii_digit() } else { b.is_ascii_alphanumeric() };
-    if !id.is_empty() && id.bytes().all(good) { MessageId::Valid(id) } else { MessageId::Invalid(id) }
+    let as_written = || ByteString::try_from(slice(whole, raw.get())).unwrap_or_default();
+    let id = text(whole, raw).or_else(|| number::as_java_writes(raw.get())).unwrap_or_else(as_written);
+    let good = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    if good { MessageId::Valid(id) } else { MessageId::Invalid(id) }
 }
 
 struct EnvelopeVisitor<'a>(&'a Bytes);
@@ -184,7 +187,7 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
                 "clientId" => message.client_id = text(whole, raw),
                 "id" => message.id = present.then(|| message_id(whole, raw)),
                 "data" => message.data = shared(),
-                "ext" => message.ext = shared(),
+                "ext" => message.ext = Some(slice(whole, raw.get())),
                 "advice" => message.advice = shared(),
                 "subscription" => message.subscription = shared(),
                 _ => message.other.push((ByteString::from(&*key), slice(whole, raw.get()))),
@@ -292,6 +295,13 @@ mod tests {
         assert_eq!(message.client_id, None);
         assert_eq!(message.id, Some(MessageId::Invalid("id-1".into())));
         assert_eq!(message.data, None);
+    }
+
+    #[test]
+    fn an_ext_of_null_is_kept() {
+        let message = one(r#"{"channel":"/a","ext": null}"#);
+        assert_eq!(message.ext.as_deref(), Some(&b"null"[..]));
+        assert_eq!(message.ext_field("ack"), None);
     }
 
     #[test]

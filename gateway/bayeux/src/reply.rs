@@ -100,7 +100,7 @@ pub struct Reply {
     pub id: Option<ByteString>,
     /// The request's `subscription`, in the JSON type it was sent.
     pub subscription: Option<Bytes>,
-    /// The error string when it failed.
+    /// The error string when it failed; empty: it has none.
     pub error: Option<ByteString>,
     /// Advice.
     pub advice: Option<Advice>,
@@ -171,6 +171,11 @@ impl Reply {
         self
     }
 
+    /// Makes it a failure that says no more, for what CometD gives no error string.
+    pub fn fail(&mut self) {
+        self.error = Some(ByteString::new());
+    }
+
     /// Adds a top-level field that is a JSON string.
     pub fn string_field(&mut self, name: &'static str, value: &str) {
         let mut raw = Vec::with_capacity(value.len() + 2);
@@ -234,6 +239,7 @@ impl Reply {
         }
         match &self.error {
             None => out.extend_from_slice(b"\"successful\":true"),
+            Some(error) if error.is_empty() => out.extend_from_slice(b"\"successful\":false"),
             Some(error) => {
                 out.extend_from_slice(b"\"successful\":false,\"error\":");
                 string(error, out);

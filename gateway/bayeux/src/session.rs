@@ -228,8 +228,7 @@ impl Session {
         let due = again || connect.advice.is_some() || (!crowded && self.advised != Some(connect.carrier));
         let mut advice = due.then(|| self.full_advice());
         if crowded {
-            let told = advice.get_or_insert(Advice::new(Reconnect::Retry, 0));
-            (told.interval, told.multiple_clients) = (2_000, true);
+            advice.get_or_insert(Advice::new(Reconnect::Retry, 0)).multiple_clients = true; // what else is the driver's
         }
         // One that was told to keep away is told when it need not any more.
         self.advised = (!crowded).then_some(connect.carrier);

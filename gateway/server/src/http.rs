@@ -1,6 +1,8 @@
 //! The HTTP side: routes, long-polling, callback-polling, and the way into a WebSocket.
 
+mod body;
 mod callback;
+mod charset;
 mod cookie;
 mod gzip;
 mod origin;
@@ -14,7 +16,6 @@ use ::http::header::{self, HeaderValue};
 use ::http::request::Parts;
 use ::http::{Method, StatusCode};
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -22,24 +23,26 @@ use bayeux::error;
 use bayeux::message::{self, Message};
 use bayeux::reply::{Refusal, Reply};
 use bayeux::session::Carrier;
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use body::NoBody;
 use hyper_util::rt::TokioIo;
 use origin::Origin;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The routes of a Bayeux server: `path` and all below it, as clients append `/handshake`, `/connect`, `/disconnect`, or
-/// just a slash.
+/// just a slash. WebSockets are opened at `path` only (CometD: `ws.cometdURLMapping`).
 pub fn router(server: Server, path: &str) -> Router {
     let path = path.trim_end_matches('/');
-    let below = format!("{path}/{{*rest}}");
-    let routes = Router::new().route(&format!("{path}/"), any(handle)).route(&below, any(handle));
-    let routes = if path.is_empty() { routes } else { routes.route(path, any(handle)) };
+    let exact = any(|State(server), request| handle(server, request, true));
+    let below = any(|State(server), request| handle(server, request, false));
+    let routes = Router::new().route(&format!("{path}/{{*rest}}"), below.clone());
+    let routes = match path {
+        "" => routes.route("/", exact),
+        path => routes.route(path, exact).route(&format!("{path}/"), below),
+    };
     routes.with_state(server)
 }
 
-async fn handle(State(server): State<Server>, request: Request) -> Response {
+async fn handle(server: Server, request: Request, exact: bool) -> Response {
     let origin = Origin::of(request.headers(), &server.settings().origins);
     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let gzip = server.settings().gzip.then(|| gzip::is_taken(request.headers()));
@@ -47,7 +50,7 @@ async fn handle(State(server): State<Server>, request: Request) -> Response {
         tracing::debug!(origin = ?request.headers().get(header::ORIGIN), "origin is not allowed");
         (StatusCode::FORBIDDEN, "403: this origin is not allowed (server.allowed_origins)\n").into_response()
     } else {
-        dispatch(server, request).await
+        dispatch(server, request, exact).await
     };
     origin.answer(asked, response.headers_mut());
     match gzip {
@@ -56,16 +59,19 @@ async fn handle(State(server): State<Server>, request: Request) -> Response {
     }
 }
 
-async fn dispatch(server: Server, request: Request) -> Response {
+async fn dispatch(server: Server, request: Request, exact: bool) -> Response {
     let allowed = |carrier| server.settings().transports.contains(&carrier);
-    match *request.method() {
-        Method::OPTIONS => StatusCode::OK.into_response(),
-        Method::POST if allowed(Carrier::LongPolling) => long_polling(server, request).await,
-        Method::GET if upgrade::is_asked(request.headers()) && allowed(Carrier::WebSocket) => {
-            websocket(server, request)
-        }
-        Method::GET if allowed(Carrier::CallbackPolling) => callback_polling(server, request).await,
-        _ => unknown_transport(),
+    let method = request.method();
+    if method == Method::OPTIONS {
+        StatusCode::OK.into_response()
+    } else if method == Method::POST && allowed(Carrier::LongPolling) {
+        long_polling(server, request).await
+    } else if method == Method::GET && exact && upgrade::is_asked(request.headers()) && allowed(Carrier::WebSocket) {
+        websocket(server, request)
+    } else if method == Method::GET && allowed(Carrier::CallbackPolling) {
+        callback_polling(server, request).await
+    } else {
+        unknown_transport()
     }
 }
 
@@ -76,7 +82,8 @@ fn unknown_transport() -> Response {
 fn websocket(server: Server, mut request: Request) -> Response {
     let upgrading = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
-    let accepted = match upgrade::check(&parts) {
+    let options = &server.settings().websocket;
+    let accepted = match upgrade::check(&parts, options.protocol.as_deref()) {
         Ok(accepted) => accepted,
         Err(error) => {
             let mut response = (error.status, format!("{}: {}\n", error.status.as_u16(), error.text)).into_response();
@@ -88,7 +95,7 @@ fn websocket(server: Server, mut request: Request) -> Response {
     };
     let open = parts.extensions.get::<Open>().cloned();
     let headers = Arc::new(kept_headers(&parts));
-    let compression = match server.settings().websocket_compression {
+    let compression = match options.compression {
         true => deflate::answer(&parts.headers),
         false => None,
     };
@@ -130,16 +137,16 @@ fn kept_headers(parts: &Parts) -> ::http::HeaderMap {
 
 async fn long_polling(server: Server, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match read_body(body, server.options(Carrier::LongPolling).max_message_size).await {
+    let body = match body::read(body, server.options(Carrier::LongPolling).max_message_size).await {
         Ok(body) => body,
-        Err(why) => return why.response(&server),
+        Err(why) => return no_body(&server, why),
     };
     // Any content type may hold JSON, as in CometD; tools such as curl say "form" unless they are told otherwise.
     let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let form = kind.starts_with(b"application/x-www-form-urlencoded")
         && !body.trim_ascii_start().starts_with(b"[")
         && !body.trim_ascii_start().starts_with(b"{");
-    let messages = if form { callback::form_messages(&body) } else { message::parse(&utf8(body, kind)).ok() };
+    let messages = if form { callback::form_messages(&body) } else { message::parse(&charset::utf8(body, kind)).ok() };
     match messages {
         Some(messages) if !messages.is_empty() => {
             let context = context(&server, parts, Carrier::LongPolling);
@@ -151,7 +158,10 @@ async fn long_polling(server: Server, request: Request) -> Response {
 
 async fn callback_polling(server: Server, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let Some(query) = parts.uri.query().and_then(callback::Query::parse) else { return unknown_transport() };
+    let Some(query) = parts.uri.query().and_then(|query| callback::Query::parse(query, &server.settings().callback))
+    else {
+        return unknown_transport();
+    };
     match query.messages {
         Some(messages) if !messages.is_empty() => {
             let context = context(&server, parts, Carrier::CallbackPolling);
@@ -163,84 +173,25 @@ async fn callback_polling(server: Server, request: Request) -> Response {
 
 fn context(server: &Server, parts: Parts, carrier: Carrier) -> Context {
     let cross_site = Origin::of(&parts.headers, &server.settings().origins).is_secure_cross_site();
-    let browser = cookie::browser(&parts.headers);
+    let browser = cookie::browser(&parts.headers, &server.settings().browser_cookie.name);
+    let options = server.settings().http(carrier);
     let max_sessions = match parts.version {
-        ::http::Version::HTTP_2 => server.settings().http2_max_sessions_per_browser,
-        _ => server.settings().max_sessions_per_browser,
+        ::http::Version::HTTP_2 => options.http2_max_sessions_per_browser,
+        _ => options.max_sessions_per_browser,
     };
-    Context { carrier, headers: Arc::new(parts.headers), browser, cross_site, max_sessions }
+    let secure =
+        parts.extensions.get::<Open>().is_some_and(Open::is_secure) || origin::is_forwarded_https(&parts.headers);
+    Context { carrier, headers: Arc::new(parts.headers), browser, secure, cross_site, max_sessions }
 }
 
-/// How much of a body that is too big is read and thrown away, so that its sender gets to read why: bytes and time.
-const DISCARD: (usize, Duration) = (32 << 20, Duration::from_secs(5));
-
-/// How long a body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Why there is no body.
-enum NoBody {
-    TooBig,
-    TooSlow,
-    Broken,
-}
-
-impl NoBody {
-    fn response(self, server: &Server) -> Response {
-        let mut response = match self {
-            NoBody::TooBig => malformed(server, StatusCode::PAYLOAD_TOO_LARGE, error::MESSAGE_TOO_BIG),
-            NoBody::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408: the body did not come in time\n").into_response(),
-            NoBody::Broken => StatusCode::BAD_REQUEST.into_response(),
-        };
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
-    }
-}
-
-async fn read_body(body: Body, max: usize) -> Result<Bytes, NoBody> {
-    tokio::time::timeout(BODY_TIMEOUT, read_whole_body(body, max)).await.unwrap_or(Err(NoBody::TooSlow))
-}
-
-async fn read_whole_body(mut body: Body, max: usize) -> Result<Bytes, NoBody> {
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Err(NoBody::Broken) };
-        let Ok(data) = frame.into_data() else { continue };
-        if read.len() + data.len() > max {
-            discard(body).await;
-            return Err(NoBody::TooBig);
-        }
-        read.extend_from_slice(&data);
-    }
-    Ok(read.freeze())
-}
-
-async fn discard(mut body: Body) {
-    let (max, time) = DISCARD;
-    let reading = async {
-        let mut gone = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            gone += frame.data_ref().map_or(0, Bytes::len);
-            if gone > max {
-                return;
-            }
-        }
+fn no_body(server: &Server, why: NoBody) -> Response {
+    let mut response = match why {
+        NoBody::TooBig => malformed(server, StatusCode::PAYLOAD_TOO_LARGE, error::MESSAGE_TOO_BIG),
+        NoBody::TooSlow => (StatusCode::REQUEST_TIMEOUT, "408: the body did not come in time\n").into_response(),
+        NoBody::Broken => StatusCode::BAD_REQUEST.into_response(),
     };
-    let _ = tokio::time::timeout(time, reading).await;
-}
-
-/// The body as UTF-8. Invalid bytes become U+FFFD, as CometD does over HTTP. Of the other charsets that a content type
-/// may name, ISO-8859-1 is known, whose bytes are the first 256 characters.
-fn utf8(body: Bytes, content_type: &[u8]) -> Bytes {
-    let content_type = String::from_utf8_lossy(content_type).to_ascii_lowercase();
-    let mut parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
-    let charset = parameters.find(|(name, _)| *name == "charset").map(|(_, value)| value.trim_matches('"'));
-    if charset == Some("iso-8859-1") && !body.is_ascii() {
-        return body.iter().copied().map(char::from).collect::<String>().into();
-    }
-    match String::from_utf8_lossy(&body) {
-        std::borrow::Cow::Borrowed(_) => body,
-        std::borrow::Cow::Owned(replaced) => replaced.into(),
-    }
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn malformed(server: &Server, status: StatusCode, text: &'static str) -> Response {

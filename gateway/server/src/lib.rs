@@ -24,4 +24,6 @@ pub mod websocket;
 
 pub use server::Server;
 pub use session::{Identity, LiveSession};
-pub use settings::{Extensions, Origins, ServerSettings};
+pub use settings::{
+    BrowserCookie, CallbackParameter, Extensions, HttpOptions, Origins, SameSite, ServerSettings, WebSocketOptions,
+};

@@ -109,7 +109,17 @@ pub async fn serve(listener: TcpListener, router: Router, listening: Listening) 
 
 /// One open connection. It goes along with every request, so that a WebSocket keeps it.
 #[derive(Clone)]
-pub(crate) struct Open(#[expect(dead_code, reason = "held for its drop")] Arc<Guard>);
+pub(crate) struct Open {
+    _guard: Arc<Guard>,
+    secure: bool,
+}
+
+impl Open {
+    /// It speaks TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+}
 
 struct Guard(Arc<AtomicUsize>, Arc<Stats>);
 
@@ -143,7 +153,7 @@ async fn connection(
         },
         () = stop.cancelled() => return, // it has not asked for anything
     };
-    let open = Open(Arc::new(guard));
+    let open = Open { _guard: Arc::new(guard), secure: matches!(stream, Stream::Tls(_)) };
     if version == Version::Http2 {
         // In a box: it is larger than the other, and every connection's task has room for the largest of its states.
         return Box::pin(http2::serve(stream, router, open, stop)).await;

@@ -22,6 +22,8 @@ pub(crate) struct Context {
     pub(crate) headers: Arc<::http::HeaderMap>,
     /// The browser's cookie: HTTP only.
     pub(crate) browser: Option<ByteString>,
+    /// It came by TLS, if only as far as a proxy in front.
+    pub(crate) secure: bool,
     /// A page of another site, loaded by TLS.
     pub(crate) cross_site: bool,
     /// How many sessions of the browser may hold a poll at the same time, negative: no bound. HTTP only.
@@ -67,13 +69,13 @@ pub(crate) async fn envelope(
     processed
 }
 
-/// The session that the client id names, if this sender may use it: over HTTP the cookie must be the session's (a
-/// session made over a WebSocket has none), unless client ids are trusted.
+/// The session that the client id names, if this sender may use it: over HTTP the session must have been made
+/// by the same transport for the same cookie, unless client ids are trusted. (CometD: each transport has its own sessions.)
 pub(crate) fn find_session(server: &Server, context: &Context, message: &Message) -> Option<Arc<LiveSession>> {
     let session = server.session(message.client_id.as_ref()?)?;
     let fits = context.carrier == Carrier::WebSocket
-        || server.settings().trust_client_session
-        || (session.browser().is_some() && session.browser() == context.browser.as_ref());
+        || server.settings().http(context.carrier).trust_client_session
+        || session.is_of(context.carrier, context.browser.as_ref());
     if !fits {
         tracing::debug!(session = %session.tag(), "client id without its cookie: answered as unknown session");
     }

@@ -167,6 +167,7 @@ impl Server {
         reached - full.len() as u64
     }
 
+    /// A new session. `carrier`: the transport of its handshake.
     pub(crate) fn new_session(
         &self,
         identity: Identity,
@@ -179,7 +180,8 @@ impl Server {
         let session = Session::new(random_id(&mut rng, 32), Arc::clone(&self.0.options), carrier, now);
         let expires = session.expires().unwrap_or(now);
         let tag = random_id(&mut rng, 10);
-        let session = Arc::new(LiveSession::new(key, session, tag, identity, browser, Arc::downgrade(&self.0)));
+        let session =
+            Arc::new(LiveSession::new(key, session, tag, identity, (carrier, browser), Arc::downgrade(&self.0)));
         self.0.sessions.insert(Arc::clone(&session));
         self.0.wheel.insert(&session, expires);
         self.0.stats.handshakes.inc();

@@ -56,6 +56,7 @@ pub struct LiveSession {
     tag: ByteString,
     identity: Identity,
     browser: Option<ByteString>,
+    made_by: Carrier,
     server: Weak<crate::server::Shared>,
     inner: Mutex<Inner>,
     /// Held while the session's own set of subscriptions and the registry change together. Taken before `inner`.
@@ -75,7 +76,7 @@ impl LiveSession {
         session: Session,
         tag: ByteString,
         identity: Identity,
-        browser: Option<ByteString>,
+        (made_by, browser): (Carrier, Option<ByteString>),
         server: Weak<crate::server::Shared>,
     ) -> Self {
         LiveSession {
@@ -84,6 +85,7 @@ impl LiveSession {
             tag,
             identity,
             browser,
+            made_by,
             server,
             inner: Mutex::new(Inner { session, link: Link::None }),
             subscribing: Mutex::default(),
@@ -111,8 +113,9 @@ impl LiveSession {
         &self.identity
     }
 
-    pub(crate) fn browser(&self) -> Option<&ByteString> {
-        self.browser.as_ref()
+    /// Whether it was made by this transport, over HTTP, for the browser that has this cookie.
+    pub(crate) fn is_of(&self, carrier: Carrier, browser: Option<&ByteString>) -> bool {
+        self.made_by == carrier && self.browser.is_some() && self.browser.as_ref() == browser
     }
 
     /// Whether it has ended.

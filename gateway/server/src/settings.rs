@@ -1,5 +1,10 @@
 //! What an operator sets for the whole server.
 
+mod http;
+mod websocket;
+
+pub use self::http::{BrowserCookie, CallbackParameter, HttpOptions, SameSite};
+pub use self::websocket::WebSocketOptions;
 use bayeux::session::{Carrier, SessionOptions};
 use std::time::Duration;
 
@@ -35,22 +40,24 @@ pub struct ServerSettings {
     pub session: SessionOptions,
     /// The allowed transports, in the order of `supportedConnectionTypes`.
     pub transports: Vec<Carrier>,
-    /// How many sessions of one browser (one cookie) may hold a poll at the same time; negative: no bound.
-    pub max_sessions_per_browser: i32,
-    /// The same where the browser speaks HTTP/2, which takes all its requests over one connection.
-    pub http2_max_sessions_per_browser: i32,
+    /// What only long-polling has.
+    pub long_polling: HttpOptions,
+    /// What only callback-polling has.
+    pub callback_polling: HttpOptions,
+    /// The query parameter of callback-polling that names the function to call.
+    pub callback: CallbackParameter,
+    /// What only WebSockets have.
+    pub websocket: WebSocketOptions,
+    /// The cookie of the polling transports.
+    pub browser_cookie: BrowserCookie,
     /// Packs responses of 1 KiB and more for HTTP clients that take gzip.
     pub gzip: bool,
-    /// Takes a client id without its cookie, for HTTP clients that keep none.
-    pub trust_client_session: bool,
     /// Who may come from a browser.
     pub origins: Origins,
     /// The extensions that clients may use.
     pub extensions: Extensions,
     /// How many frames with publishes of one WebSocket may wait for their outcome: above it the socket is not read.
     pub max_in_flight: usize,
-    /// Agrees to compress WebSocket messages (permessage-deflate) with clients that offer it.
-    pub websocket_compression: bool,
     /// How long a WebSocket may be without a session.
     pub handshake_timeout: Duration,
 }
@@ -60,15 +67,26 @@ impl Default for ServerSettings {
         ServerSettings {
             session: SessionOptions::default(),
             transports: vec![Carrier::WebSocket, Carrier::LongPolling, Carrier::CallbackPolling],
-            max_sessions_per_browser: 1,
-            http2_max_sessions_per_browser: -1,
+            long_polling: HttpOptions::default(),
+            callback_polling: HttpOptions::default(),
+            callback: CallbackParameter::default(),
+            websocket: WebSocketOptions::default(),
+            browser_cookie: BrowserCookie::default(),
             gzip: false,
-            trust_client_session: false,
             origins: Origins::Same,
             extensions: Extensions::default(),
             max_in_flight: 4_096,
-            websocket_compression: true,
             handshake_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// What a polling transport has of its own; a WebSocket's messages look at none of it.
+    pub(crate) fn http(&self, carrier: Carrier) -> &HttpOptions {
+        match carrier {
+            Carrier::CallbackPolling => &self.callback_polling,
+            Carrier::LongPolling | Carrier::WebSocket => &self.long_polling,
         }
     }
 }

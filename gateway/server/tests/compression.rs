@@ -3,7 +3,7 @@
 
 use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux_server::hooks::{AllowAll, PlainBayeux};
-use bayeux_server::{Server, ServerSettings, http, listener};
+use bayeux_server::{Server, ServerSettings, WebSocketOptions, http, listener};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -188,7 +188,11 @@ async fn compression_is_agreed_on_only_if_both_want_it() {
     let narrow = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
     assert_eq!(Client::open(&on, narrow).await.1, None);
 
-    let off = start(ServerSettings { websocket_compression: false, ..ServerSettings::default() }).await;
+    let off = start(ServerSettings {
+        websocket: WebSocketOptions { compression: false, ..WebSocketOptions::default() },
+        ..ServerSettings::default()
+    })
+    .await;
     let (mut client, agreed) = Client::open(&off, OFFER).await;
     assert_eq!(agreed, None);
     client.send(0xC1, &deflated(b"[]")).await;

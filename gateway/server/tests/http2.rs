@@ -5,7 +5,7 @@ use bayeux::channel::ChannelName;
 use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux_server::hooks::{AllowAll, PlainBayeux};
 use bayeux_server::stats::Counter;
-use bayeux_server::{Server, ServerSettings, http, listener, tls};
+use bayeux_server::{HttpOptions, Server, ServerSettings, http, listener, tls};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, ORIGIN, SET_COOKIE, VARY,
@@ -189,7 +189,10 @@ async fn two_sessions_of_one_browser_are_both_held_over_http2_and_only_one_over_
 
 #[tokio::test]
 async fn sessions_of_one_browser_may_be_limited_over_http2_as_well() {
-    let settings = ServerSettings { http2_max_sessions_per_browser: 1, ..Default::default() };
+    let settings = ServerSettings {
+        long_polling: HttpOptions { http2_max_sessions_per_browser: 1, ..Default::default() },
+        ..Default::default()
+    };
     let running = Running::start(settings, false).await;
     let client = http2();
     let first = session(&client, &running.url(), "").await;

@@ -66,12 +66,41 @@ macro_rules! section {
 
 section! {
     /// What concerns long-polling only.
-    LongPolling {}
+    LongPolling {
+        /// `bayeux.max_sessions_per_browser` for this transport alone.
+        max_sessions_per_browser: Option<i32> = None,
+        /// `bayeux.http2_max_sessions_per_browser` for this transport alone.
+        http2_max_sessions_per_browser: Option<i32> = None,
+        /// `bayeux.multi_session_interval` for this transport alone.
+        multi_session_interval: Option<Duration> = None,
+        /// `bayeux.trust_client_session` for this transport alone.
+        trust_client_session: Option<bool> = None,
+        /// `bayeux.duplicate_meta_connect_http_response_code` for this transport alone.
+        #[schemars(range(min = 400, max = 599))]
+        duplicate_meta_connect_http_response_code: Option<u16> = None,
+    }
 }
 
 section! {
     /// What concerns callback-polling only.
-    CallbackPolling {}
+    CallbackPolling {
+        /// The query parameter that names the function to call.
+        callback_parameter: String = "jsonp".to_owned(),
+        /// The longest name of a function.
+        #[schemars(range(min = 1))]
+        callback_parameter_max_length: usize = 64,
+        /// `bayeux.max_sessions_per_browser` for this transport alone.
+        max_sessions_per_browser: Option<i32> = None,
+        /// `bayeux.http2_max_sessions_per_browser` for this transport alone.
+        http2_max_sessions_per_browser: Option<i32> = None,
+        /// `bayeux.multi_session_interval` for this transport alone.
+        multi_session_interval: Option<Duration> = None,
+        /// `bayeux.trust_client_session` for this transport alone.
+        trust_client_session: Option<bool> = None,
+        /// `bayeux.duplicate_meta_connect_http_response_code` for this transport alone.
+        #[schemars(range(min = 400, max = 599))]
+        duplicate_meta_connect_http_response_code: Option<u16> = None,
+    }
 }
 
 section! {
@@ -79,6 +108,17 @@ section! {
     WebSocket {
         /// Agree to compress messages of 256 bytes and more (permessage-deflate) with clients that offer it, as browsers do.
         compression: bool = true,
+        /// How many messages that wait for one client go into one frame; 0: all. With 1 a message's frame is made once for
+        /// all who get it, which is the quickest.
+        messages_per_frame: u16 = 1,
+        /// Take a session's messages only on the socket of its handshake: who knows a client id cannot take it over from
+        /// another socket, and pages cannot go on with theirs when they are loaded again.
+        require_handshake_per_connection: bool = false,
+        /// Close a socket on which nothing came or went for so long. It should be more than `timeout` and `interval`
+        /// together. 0s: never.
+        idle_timeout: Duration = Duration::from_secs(300),
+        /// The one sub-protocol that is agreed to, such as `bayeux`. Absent: the first that a client offers.
+        protocol: Option<String> = None,
     }
 }
 
@@ -122,5 +162,40 @@ impl Bayeux {
             Transport::LongPolling => self.long_polling.over(self),
             Transport::CallbackPolling => self.callback_polling.over(self),
         }
+    }
+}
+
+/// What the two polling transports have besides, resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// See [`Bayeux::max_sessions_per_browser`].
+    pub max_sessions_per_browser: i32,
+    /// See [`Bayeux::http2_max_sessions_per_browser`].
+    pub http2_max_sessions_per_browser: i32,
+    /// See [`Bayeux::multi_session_interval`].
+    pub multi_session_interval: Duration,
+    /// See [`Bayeux::trust_client_session`].
+    pub trust_client_session: bool,
+    /// See [`Bayeux::duplicate_meta_connect_http_response_code`].
+    pub duplicate_meta_connect_http_response_code: u16,
+}
+
+macro_rules! http_options {
+    ($over:expr, $all:expr, $($field:ident),*) => { HttpOptions { $($field: $over.$field.unwrap_or($all.$field)),* } };
+    ($over:expr, $all:expr) => {
+        http_options!($over, $all, max_sessions_per_browser, http2_max_sessions_per_browser, multi_session_interval,
+            trust_client_session, duplicate_meta_connect_http_response_code)
+    };
+}
+
+impl Bayeux {
+    /// What long-polling has besides: its own, else those for all.
+    pub fn long_polling_http(&self) -> HttpOptions {
+        http_options!(self.long_polling, self)
+    }
+
+    /// The same of callback-polling.
+    pub fn callback_polling_http(&self) -> HttpOptions {
+        http_options!(self.callback_polling, self)
     }
 }

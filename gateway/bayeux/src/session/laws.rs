@@ -25,16 +25,21 @@ mod driver;
 mod model;
 mod transport;
 
-/// All that is set of a session.
-fn options(overflow: Overflow, max_messages: usize, max_bytes: usize) -> Options {
+/// All that is set of a session: for each transport something else, but for the queue.
+fn options(overflow: Overflow, max_messages: usize, max_bytes: usize) -> SessionOptions {
     let queue = QueueLimits { max_messages, max_bytes, overflow };
-    let interval = Duration::from_millis(500);
-    Options {
-        timeout: Duration::from_secs(20),
-        interval,
-        max_interval: Duration::from_secs(10),
+    let of = |timeout, interval, max_interval| Options {
+        timeout: Duration::from_secs(timeout),
+        interval: Duration::from_millis(interval),
+        max_interval: Duration::from_secs(max_interval),
         queue,
         ..Options::default()
+    };
+    SessionOptions {
+        websocket: of(20, 500, 10),
+        long_polling: of(15, 0, 12),
+        callback_polling: of(25, 1_000, 8),
+        ..SessionOptions::default()
     }
 }
 
@@ -68,6 +73,7 @@ enum Step {
     Close { slot: usize },
     Pass { millis: u64 },
     Expire,
+    Wake,
     OldTicket { nth: usize },
     End { reason: EndReason },
 }
@@ -95,6 +101,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => slot().prop_map(|slot| Step::Close { slot }),
         4 => prop_oneof![0u64..10, Just(3_000), Just(9_000), Just(20_000)].prop_map(|millis| Step::Pass { millis }),
         1 => Just(Step::Expire),
+        5 => Just(Step::Wake),
         2 => any::<usize>().prop_map(|nth| Step::OldTicket { nth }),
         1 => prop::option::weighted(0.2, reason).prop_map(|r| r.map_or(Step::Pass { millis: 1 }, |reason| Step::End { reason })),
     ];
@@ -129,6 +136,7 @@ fn take(world: &mut World, step: Step) {
         Step::Close { slot } => world.close(slot % slots),
         Step::Pass { millis } => world.pass(Duration::from_millis(millis)),
         Step::Expire => world.expire(),
+        Step::Wake => world.wake(),
         Step::OldTicket { nth } => world.old_ticket(nth),
         Step::End { reason } => world.end(reason),
     }
@@ -150,8 +158,6 @@ fn finish(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn the_laws_hold_whatever_happens(
         carriers in carriers(), acknowledges: bool, one_by_one: bool, (overflow, messages, bytes) in queue(), steps in steps()

@@ -1,11 +1,9 @@
 //! What callback-polling and form-encoded requests have in common: messages in urlencoded fields.
 
+use crate::settings::CallbackParameter;
 use bayeux::message::{self, Message};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
-
-/// The longest callback name (CometD `callbackParameterMaxLength`).
-const MAX_CALLBACK: usize = 64;
 
 /// A callback-polling request.
 #[derive(Debug)]
@@ -17,12 +15,12 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Reads the query string; `None` unless it has exactly one good `jsonp` and a `message`.
-    pub(super) fn parse(query: &str) -> Option<Self> {
-        let mut callbacks = fields(query, "jsonp");
+    /// Reads the query string; `None` unless it has exactly one good callback and a `message`.
+    pub(super) fn parse(query: &str, parameter: &CallbackParameter) -> Option<Self> {
+        let mut callbacks = fields(query, &parameter.name);
         let callback = callbacks.next()?;
         let good = callback.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if !good || callback.is_empty() || callback.len() > MAX_CALLBACK || callbacks.next().is_some() {
+        if !good || callback.is_empty() || callback.len() > parameter.max_length || callbacks.next().is_some() {
             return None;
         }
         fields(query, "message").next()?;
@@ -37,7 +35,8 @@ pub(super) fn form_messages(body: &[u8]) -> Option<Vec<Message>> {
 
 fn messages(encoded: &str) -> Option<Vec<Message>> {
     let mut all = Vec::new();
-    for field in fields(encoded, "message") {
+    // An empty one is passed over, as in CometD.
+    for field in fields(encoded, "message").filter(|field| !field.trim_ascii().is_empty()) {
         all.extend(message::parse(&Bytes::from(field)).ok()?);
     }
     Some(all)
@@ -45,7 +44,7 @@ fn messages(encoded: &str) -> Option<Vec<Message>> {
 
 fn fields<'q>(encoded: &'q str, name: &'q str) -> impl Iterator<Item = String> + 'q {
     encoded.split('&').filter_map(move |pair| {
-        let (key, value) = pair.split_once('=')?;
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(key) == name).then(|| decode(value))
     })
 }
@@ -60,13 +59,18 @@ mod tests {
 
     #[test]
     fn a_callback_must_be_a_harmless_name() {
-        let query = Query::parse("jsonp=a.b_c-1&message=%5B%7B%22channel%22%3A%22%2Fa%22%7D%5D&message={}").unwrap();
+        let parameter = CallbackParameter::default();
+        let query = Query::parse("jsonp=a.b_c-1&message=%5B%7B%22channel%22%3A%22%2Fa%22%7D%5D&message={}", &parameter)
+            .unwrap();
         assert_eq!((query.callback.as_str(), query.messages.unwrap().len()), ("a.b_c-1", 2));
         for bad in ["jsonp=&message={}", "jsonp=a(b&message={}", "jsonp=a&jsonp=b&message={}", "message={}", "jsonp=a"]
         {
-            assert!(Query::parse(bad).is_none(), "{bad}");
+            assert!(Query::parse(bad, &parameter).is_none(), "{bad}");
         }
-        assert!(Query::parse("jsonp=a&message=%7B").unwrap().messages.is_none());
+        let other = CallbackParameter { name: "call".into(), max_length: 3 };
+        assert!(Query::parse("jsonp=a&message={}&call=abc", &other).is_some());
+        assert!(Query::parse("jsonp=a&message={}&call=abcd", &other).is_none());
+        assert!(Query::parse("jsonp=a&message=%7B", &parameter).unwrap().messages.is_none());
     }
 
     #[test]

@@ -57,6 +57,15 @@ impl Origin {
     }
 }
 
+/// A proxy in front says that it was asked by TLS (`X-Forwarded-Proto`, or `Forwarded`, RFC 7239). Anybody may say so:
+/// it decides nothing but what is told to the one who said it.
+pub(super) fn is_forwarded_https(headers: &HeaderMap) -> bool {
+    let first = |name| headers.get(name)?.to_str().ok()?.split(',').next().map(str::to_ascii_lowercase);
+    first("x-forwarded-proto").is_some_and(|proto| proto.trim() == "https")
+        || first("forwarded")
+            .is_some_and(|hop| hop.split(';').any(|pair| matches!(pair.trim(), "proto=https" | "proto=\"https\"")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +87,18 @@ mod tests {
         assert_eq!(verdict("null", &listed), Origin::Refused);
         assert!(matches!(verdict("https://x", &Origins::Listed(vec!["*".into()])), Origin::Allowed(_)));
         assert_eq!(Origin::of(&HeaderMap::new(), &Origins::Same), Origin::Own);
+    }
+
+    #[test]
+    fn a_proxy_tells_that_it_was_asked_by_tls() {
+        let said = |name: &'static str, value: &'static str| {
+            is_forwarded_https(&HeaderMap::from_iter([(
+                header::HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert!(said("x-forwarded-proto", "HTTPS") && said("x-forwarded-proto", "https, http"));
+        assert!(said("forwarded", "for=1.2.3.4;proto=https, for=x;proto=http"));
+        assert!(!said("x-forwarded-proto", "http, https") && !said("forwarded", "for=https"));
     }
 }

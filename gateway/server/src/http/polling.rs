@@ -6,7 +6,6 @@ use crate::browsers::Seat;
 use crate::process::{self, Answer, Context};
 use crate::server::{Server, random_cookie};
 use crate::session::{LiveSession, PollEnd};
-use ::http::StatusCode;
 use ::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bayeux::message::{ClientAdvice, Message};
@@ -16,11 +15,8 @@ use futures_util::future::join_all;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-
-/// What a newer connect does to an older one (CometD `duplicateMetaConnectHttpResponseCode`).
-const SUPERSEDED: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 
 struct Hold {
     ticket: Ticket,
@@ -39,8 +35,9 @@ pub(super) async fn exchange(
     let mut set_cookie = None;
     if is("/meta/handshake") && context.browser.is_none() {
         context.browser = Some(random_cookie());
-        let cross_site = context.cross_site;
-        set_cookie = context.browser.as_ref().and_then(|value| cookie::set(value, cross_site));
+        let cookie = &server.settings().browser_cookie;
+        set_cookie =
+            context.browser.as_ref().and_then(|value| cookie::set(cookie, value, context.secure, context.cross_site));
     }
     let alone = messages.len() == 1;
     let session = messages.first().and_then(|first| process::find_session(&server, &context, first));
@@ -88,7 +85,7 @@ pub(super) async fn exchange(
         }
     }
     if superseded {
-        return SUPERSEDED.into_response();
+        return server.settings().http(context.carrier).duplicate_connect_status.into_response();
     }
     replies.iter_mut().for_each(|reply| reply.tell_time(process::now_millis()));
     let mut body = Body::new(callback.as_deref());
@@ -140,7 +137,7 @@ fn connect(
     asked: Asked,
 ) -> (Reply, Option<Hold>) {
     let Some(session) = session else { return (reply.refuse(unknown_session()), None) };
-    let seat = |cookie| server.browsers().sit(cookie, session.key(), context.max_sessions);
+    let seat = |cookie| server.browsers().sit(context.carrier, cookie, session.key(), context.max_sessions);
     let seat = context.browser.as_ref().map(seat);
     let crowded = matches!(seat, Some(None));
     let Asked { advice, ack, alone } = asked;
@@ -151,6 +148,15 @@ fn connect(
         Err(refusal) => (reply.refuse(refusal), None),
         Ok((outcome, held)) => {
             reply.advice = outcome.advice;
+            if let Some(advice) = reply.advice.as_mut().filter(|advice| advice.multiple_clients) {
+                match server.settings().http(context.carrier).multi_session_interval {
+                    Duration::ZERO => {
+                        advice.reconnect = Reconnect::None;
+                        reply.fail();
+                    }
+                    interval => advice.interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+                }
+            }
             let hold =
                 held.zip(outcome.hold).map(|(end, (ticket, until))| Hold { ticket, until, end, _seat: seat.flatten() });
             (reply, hold)

@@ -39,6 +39,10 @@ struct Connection {
     awaited: FuturesUnordered<Boxed<Vec<Reply>>>,
     held: Option<Ticket>,
     /// The held connect's time, or the time by which there must be a session.
+    due: Option<Instant>,
+    /// When something came or went last, as far as was looked.
+    active: Instant,
+    /// Set to the earlier of what is due and the end of idleness.
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// The server is to close, and why: it does when all is answered.
     closing: Option<(u16, String)>,
@@ -66,11 +70,17 @@ pub(crate) async fn drive(
     let buffer = BytesMut::from(&early[..]);
     drop(early);
     let mut connection = Connection {
-        outlet: Arc::new(Outlet::new(plain, server.next_lane(), compresses)),
+        outlet: Arc::new(Outlet::new(
+            plain,
+            server.next_lane(),
+            compresses,
+            server.settings().websocket.messages_per_frame,
+        )),
         context: Arc::new(Context {
             carrier: Carrier::WebSocket,
             headers,
             browser: None,
+            secure: false,
             cross_site: false,
             max_sessions: -1,
         }),
@@ -81,12 +91,15 @@ pub(crate) async fn drive(
         processing: None,
         awaited: FuturesUnordered::new(),
         held: None,
-        timer: Some(Box::pin(tokio::time::sleep(timeout))),
+        due: None,
+        active: Instant::now(),
+        timer: None,
         closing: None,
         closed: false,
         server,
     };
     connection.server.stats().websockets.inc();
+    connection.wake_at(Some(Instant::now() + timeout));
     connection.run().await;
 }
 
@@ -127,7 +140,7 @@ impl Connection {
             let (tls, buffer) = (&mut self.tls, &mut self.buffer);
             tokio::select! {
                 io = std::future::poll_fn(|cx| io::poll(&outlet, tls, buffer, may_read, cx)) => match io {
-                    Progress::Read => {}
+                    Progress::Read => self.active = Instant::now(),
                     Progress::Writable => { outlet.unblock(); outlet.flush(); }
                     Progress::Closed => break,
                 },
@@ -138,8 +151,7 @@ impl Connection {
                 }
                 Some(replies) = self.awaited.next(), if !self.awaited.is_empty() => self.send(replies),
                 () = async { match self.timer.as_mut() { Some(t) => t.await, None => std::future::pending().await } } => {
-                    self.timer = None;
-                    self.time_is_over();
+                    self.look_at_the_clock();
                 }
             }
         }
@@ -209,6 +221,7 @@ impl Connection {
         let (server, context) = (self.server.clone(), Arc::clone(&self.context));
         let session = match &self.session {
             Some(session) => Some(Arc::clone(session)),
+            None if server.settings().websocket.require_handshake_per_connection => None,
             None => messages.first().and_then(|first| process::find_session(&server, &context, first)),
         };
         let mut processing: Boxed<Processed> =
@@ -230,7 +243,7 @@ impl Connection {
             }
             self.session = Some(Arc::clone(session));
             if !session.ended() {
-                self.timer = None;
+                self.wake_at(None);
                 session.attach(&self.outlet);
                 self.outlet.carry(Some(Arc::clone(session)));
             }
@@ -282,11 +295,10 @@ impl Connection {
         reply.advice = outcome.advice;
         self.outlet.control().held = None; // an older connect is dropped silently, as CometD does
         self.held = None;
-        self.timer = None;
+        self.wake_at(outcome.hold.map(|(_, until)| until));
         match outcome.hold {
             Some((ticket, until)) if !self.server.leaving() => {
                 self.held = Some(ticket);
-                self.timer = Some(Box::pin(tokio::time::sleep_until(until.into())));
                 self.outlet.control().held = Some(Held { ticket, until, reply });
                 None
             }
@@ -304,13 +316,40 @@ impl Connection {
     fn connected(&self, session: &LiveSession, mut reply: Reply) -> Reply {
         if session.with(|s| s.connect_only()) {
             let (messages, batch) = session.take_for_connect();
-            for delivery in messages {
-                self.outlet.push(self.outlet.framed(&delivery));
-            }
+            self.outlet.push_deliveries(&messages);
             reply.close_batch(batch);
         }
         reply.tell_dropped(session.with(Session::take_untold));
         reply
+    }
+
+    /// Has the timer go off when that is due, or before, when nothing will have come or gone for too long.
+    fn wake_at(&mut self, due: Option<Instant>) {
+        if self.outlet.take_wrote() {
+            self.active = Instant::now();
+        }
+        self.due = due;
+        let idle = self.server.settings().websocket.idle_timeout.map(|time| self.active + time);
+        match (due.into_iter().chain(idle).min(), &mut self.timer) {
+            (None, timer) => *timer = None,
+            (Some(at), Some(timer)) => timer.as_mut().reset(at.into()),
+            (Some(at), timer) => *timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
+        }
+    }
+
+    fn look_at_the_clock(&mut self) {
+        // The timer of the runtime has whole milliseconds.
+        let now = Instant::now() + Duration::from_millis(2);
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            self.time_is_over();
+        }
+        self.wake_at(self.due);
+        let idle = self.server.settings().websocket.idle_timeout;
+        if idle.is_some_and(|time| self.active + time <= now) {
+            self.timer = None;
+            self.close(close_code::GOING_AWAY, "idle timeout");
+        }
     }
 
     fn time_is_over(&mut self) {
@@ -338,7 +377,7 @@ impl Connection {
             let held = self.outlet.control().held.take_if(|held| held.ticket == ticket);
             if let Some(held) = held {
                 self.held = None;
-                self.timer = None;
+                self.wake_at(None);
                 let reply = self.connected(&session, held.reply);
                 self.send(vec![reply]);
             }
@@ -347,7 +386,7 @@ impl Connection {
         if let Some((_, reason)) = ended.filter(ours) {
             let held = self.outlet.control().held.take();
             self.held = None;
-            self.timer = None;
+            self.wake_at(None);
             if let Some(held) = held {
                 let mut reply = held.reply;
                 if reason == EndReason::Disconnected {
@@ -360,7 +399,7 @@ impl Connection {
             }
             if matches!(reason, EndReason::Disconnected | EndReason::Expired) {
                 // The client closes; or it stays and handshakes again, for which it has some time.
-                self.timer = Some(Box::pin(tokio::time::sleep(self.server.settings().handshake_timeout)));
+                self.wake_at(Some(Instant::now() + self.server.settings().handshake_timeout));
                 self.session = None;
                 self.outlet.carry(None);
             } else {

@@ -48,6 +48,8 @@ pub(crate) struct Control {
 #[derive(Debug)]
 enum Piece {
     Delivery(Arc<Delivery>, Bytes),
+    /// Several in one frame. In a box: few have it, and all pieces are as large as the largest.
+    Bundle(Box<(Vec<Arc<Delivery>>, Bytes)>),
     Frame(Bytes),
 }
 
@@ -55,6 +57,16 @@ impl Piece {
     fn bytes(&self) -> &Bytes {
         match self {
             Piece::Delivery(_, bytes) | Piece::Frame(bytes) => bytes,
+            Piece::Bundle(bundle) => &bundle.1,
+        }
+    }
+
+    /// What it delivers.
+    fn deliveries(self) -> Vec<Arc<Delivery>> {
+        match self {
+            Piece::Delivery(delivery, _) => vec![delivery],
+            Piece::Bundle(bundle) => bundle.0,
+            Piece::Frame(_) => Vec::new(),
         }
     }
 }
@@ -67,6 +79,8 @@ struct Write {
     pieces: VecDeque<Piece>,
     /// Bytes of the first piece that are sent.
     sent: usize,
+    /// Something was sent since it was last asked.
+    wrote: bool,
     /// The socket takes no more until it is writable.
     blocked: bool,
     /// The close frame is in line: nothing may follow it.
@@ -86,10 +100,12 @@ pub(crate) struct Outlet {
     lane: usize,
     /// The peer takes compressed messages.
     compresses: bool,
+    /// How many waiting messages go into one frame; 0: all.
+    per_frame: u16,
 }
 
 impl Outlet {
-    pub(crate) fn new(plain: Option<TcpStream>, lane: usize, compresses: bool) -> Self {
+    pub(crate) fn new(plain: Option<TcpStream>, lane: usize, compresses: bool, per_frame: u16) -> Self {
         Outlet {
             plain,
             write: Mutex::default(),
@@ -98,6 +114,7 @@ impl Outlet {
             marked: AtomicBool::new(false),
             lane,
             compresses,
+            per_frame,
         }
     }
 
@@ -136,6 +153,33 @@ impl Outlet {
         }
         let compressed = |json: &[u8]| deflate::message_frame(json).unwrap_or_else(plain);
         delivery.framed(Framing::Compressed, compressed).clone()
+    }
+
+    /// How many of so many waiting messages go into one frame.
+    fn per_frame(&self, waiting: usize) -> usize {
+        if self.per_frame == 0 { waiting.max(1) } else { usize::from(self.per_frame) }
+    }
+
+    /// Several deliveries in one frame for this peer alone.
+    fn bundled(&self, deliveries: &[Arc<Delivery>]) -> Bytes {
+        if let [delivery] = deliveries {
+            return self.framed(delivery);
+        }
+        let mut json =
+            Vec::with_capacity(deliveries.iter().map(|delivery| delivery.json().len() + 1).sum::<usize>() + 1);
+        for delivery in deliveries {
+            json.push(if json.is_empty() { b'[' } else { b',' });
+            json.extend_from_slice(delivery.json());
+        }
+        json.push(b']');
+        self.text_frame(&json)
+    }
+
+    /// Queues deliveries in front of the reply that they go out with.
+    pub(crate) fn push_deliveries(&self, deliveries: &[Arc<Delivery>]) {
+        for some in deliveries.chunks(self.per_frame(deliveries.len())) {
+            self.push(self.bundled(some));
+        }
     }
 
     /// An envelope for this peer alone, in one frame.
@@ -205,6 +249,11 @@ impl Outlet {
         state.attempt(write).map(|()| true)
     }
 
+    /// Whether something was sent since this was last asked.
+    pub(crate) fn take_wrote(&self) -> bool {
+        std::mem::take(&mut self.write.lock().wrote)
+    }
+
     /// The socket takes bytes again.
     pub(crate) fn unblock(&self) {
         self.write.lock().blocked = false;
@@ -230,14 +279,7 @@ impl Outlet {
         write.dead = true;
         write.session = None;
         self.wake.notify_one();
-        write
-            .pieces
-            .drain(..)
-            .filter_map(|piece| match piece {
-                Piece::Delivery(delivery, _) => Some(delivery),
-                Piece::Frame(_) => None,
-            })
-            .collect()
+        write.pieces.drain(..).flat_map(Piece::deliveries).collect()
     }
 
     /// Carries nobody from now on. The deliveries that were taken and not sent; of one that is half sent the rest still
@@ -249,13 +291,11 @@ impl Outlet {
         let mut unsent = Vec::new();
         let pieces = std::mem::take(&mut write.pieces);
         write.pieces.extend(half.iter().map(|piece| Piece::Frame(piece.bytes().clone())));
-        if let Some(Piece::Delivery(delivery, _)) = half {
-            unsent.push(delivery); // its peer may not look at it any more
-        }
+        unsent.extend(half.into_iter().flat_map(Piece::deliveries)); // its peer may not look at it any more
         for piece in pieces {
             match piece {
-                Piece::Delivery(delivery, _) => unsent.push(delivery),
                 Piece::Frame(frame) => write.pieces.push_back(Piece::Frame(frame)),
+                other => unsent.extend(other.deliveries()),
             }
         }
         unsent
@@ -296,6 +336,16 @@ impl Write {
         if room > 0
             && !self.closing
             && let Some(session) = &self.session
+            && outlet.per_frame != 1
+        {
+            let max = if outlet.per_frame == 0 { usize::MAX } else { room * usize::from(outlet.per_frame) };
+            let mut waiting = Vec::new();
+            session.take_for(outlet, max, |delivery| waiting.push(delivery));
+            let frames = waiting.chunks(outlet.per_frame(waiting.len()));
+            self.pieces.extend(frames.map(|some| Piece::Bundle(Box::new((some.to_vec(), outlet.bundled(some))))));
+        } else if room > 0
+            && !self.closing
+            && let Some(session) = &self.session
         {
             let (taken, pieces) = (self.pieces.len(), &mut self.pieces);
             session.take_for(outlet, room, |delivery| pieces.push_back(Piece::Delivery(delivery, Bytes::new())));
@@ -333,6 +383,7 @@ impl Write {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        self.wrote = true;
         self.advance(written);
         Ok(())
     }

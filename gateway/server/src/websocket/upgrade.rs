@@ -22,8 +22,8 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub struct Upgrade {
     /// The value of `Sec-WebSocket-Accept`.
     pub accept: HeaderValue,
-    /// The first sub-protocol that the client offers, if any. A browser that offered some closes the connection unless the
-    /// answer's `Sec-WebSocket-Protocol` names one of them.
+    /// The wanted sub-protocol, if the client offers it; or the first that it offers where none is wanted. A browser that
+    /// offered some closes the connection unless the answer's `Sec-WebSocket-Protocol` names one of them.
     pub protocol: Option<HeaderValue>,
 }
 
@@ -53,11 +53,12 @@ pub fn is_asked(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket")
 }
 
-/// Checks the head of a request that asks for a WebSocket.
+/// Checks the head of a request that asks for a WebSocket. `wanted`: the sub-protocol that the server speaks, if it
+/// matters.
 ///
 /// # Errors
 /// The status and text to answer with, and [`UpgradeError::header`].
-pub fn check(request: &Parts) -> Result<Upgrade, UpgradeError> {
+pub fn check(request: &Parts, wanted: Option<&str>) -> Result<Upgrade, UpgradeError> {
     if request.method != Method::GET {
         return Err(UpgradeError { status: StatusCode::METHOD_NOT_ALLOWED, text: "a WebSocket is opened by GET" });
     }
@@ -79,7 +80,7 @@ pub fn check(request: &Parts) -> Result<Upgrade, UpgradeError> {
     }
     let key = only(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
     let key = key.ok_or(UpgradeError::bad("the header Sec-WebSocket-Key is not 16 bytes in base64"))?;
-    Ok(Upgrade { accept: accept_key(key), protocol: first_protocol(headers) })
+    Ok(Upgrade { accept: accept_key(key), protocol: protocol(headers, wanted) })
 }
 
 /// The value of `Sec-WebSocket-Accept` for a client's `Sec-WebSocket-Key` (RFC 6455, 4.2.2 item 5.4).
@@ -109,10 +110,11 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     items(headers, name).any(|item| item.eq_ignore_ascii_case(token))
 }
 
-fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+fn protocol(headers: &HeaderMap, wanted: Option<&str>) -> Option<HeaderValue> {
     // A sub-protocol is a token (RFC 6455, 4.1), which has the grammar of a header's name.
     let token = |item: &&str| HeaderName::from_bytes(item.as_bytes()).is_ok();
-    items(headers, &SEC_WEBSOCKET_PROTOCOL).find(token).and_then(|item| HeaderValue::from_str(item).ok())
+    let mut offered = items(headers, &SEC_WEBSOCKET_PROTOCOL).filter(token);
+    offered.find(|item| wanted.is_none_or(|wanted| wanted == *item)).and_then(|item| HeaderValue::from_str(item).ok())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use bayeux::channel::ChannelPattern;
 use bayeux_bridge::mapping::{Compiled, ConnectorTraits, Direction, MappingSpec, Table};
 use bayeux_bridge::{Answering, Bridge, BridgeSettings, ServiceSpec, UnmappedChannels, UnmappedServices};
 use bayeux_server::hooks::AllowAll;
-use bayeux_server::{Server, ServerSettings, http};
+use bayeux_server::{HttpOptions, Server, ServerSettings, http};
 use connector::Connector;
 use connector_memory::{MemoryConnector, Settings};
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -64,7 +64,10 @@ impl House {
         };
         let connectors = BTreeMap::from([("log".to_owned(), Arc::clone(&connector))]);
         let bridge = Arc::new(Bridge::new(table, connectors, vec![echo], settings, telemetry.observer()));
-        let settings = ServerSettings { trust_client_session: true, ..ServerSettings::default() };
+        let settings = ServerSettings {
+            long_polling: HttpOptions { trust_client_session: true, ..HttpOptions::default() },
+            ..ServerSettings::default()
+        };
         let server = Server::new(settings, Arc::new(AllowAll), Arc::clone(&bridge) as _);
         bridge.start(server.clone());
         let entry = ConnectorEntry { name: "log".into(), kind: "memory".into(), required: true, connector };

@@ -26,7 +26,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(options: Options, acknowledges: bool, carriers: &[Carrier], now: Instant) -> Self {
+    pub(super) fn new(options: SessionOptions, acknowledges: bool, carriers: &[Carrier], now: Instant) -> Self {
         let connection = |carrier: &Carrier| Connection {
             carrier: *carrier,
             socket: Socket::default(),

@@ -12,7 +12,10 @@ struct Waiting {
 /// A session and what it should be.
 pub(super) struct Checked {
     session: Session,
-    options: Options,
+    options: SessionOptions,
+    born: Carrier,
+    /// What the last message came by: whose options hold.
+    by: Carrier,
     acknowledged: bool,
     waiting: VecDeque<Waiting>,
     last_batch: u64,
@@ -26,20 +29,22 @@ pub(super) struct Checked {
     connected: bool,
     pub(super) ended: bool,
     expires: Option<Instant>,
-    interval: Duration,
+    interval: Option<Duration>,
     advised: Option<Carrier>,
     subscriptions: Vec<ChannelName>,
 }
 
 impl Checked {
-    pub(super) fn new(options: Options, acknowledged: bool, carrier: Carrier, now: Instant) -> Self {
-        let mut session = Session::new("c".into(), Arc::new(SessionOptions::same(options.clone())), carrier, now);
+    pub(super) fn new(options: SessionOptions, acknowledged: bool, carrier: Carrier, now: Instant) -> Self {
+        let mut session = Session::new("c".into(), Arc::new(options.clone()), carrier, now);
         session.handshake_advice();
         if acknowledged {
             session.acknowledge();
         }
         let mut checked = Checked {
             session,
+            born: carrier,
+            by: carrier,
             acknowledged,
             waiting: VecDeque::new(),
             last_batch: 0,
@@ -51,7 +56,7 @@ impl Checked {
             connected: false,
             ended: false,
             expires: None,
-            interval: options.interval,
+            interval: None,
             advised: Some(carrier),
             subscriptions: Vec::new(),
             options,
@@ -71,7 +76,8 @@ impl Checked {
     }
 
     fn arm(&mut self, now: Instant) {
-        self.expires = Some(now + self.interval + self.options.max_interval);
+        let options = self.options.of(self.by);
+        self.expires = Some(now + self.interval.unwrap_or(options.interval) + options.max_interval);
     }
 
     pub(super) fn connect_only(&self) -> bool {
@@ -88,7 +94,8 @@ impl Checked {
         let Ok(got) = &outcome else { return outcome };
         assert_eq!(got.superseded, self.hold.take().map(|(ticket, _)| ticket), "a newer connect ends the older");
         let asked = connect.advice.unwrap_or_default();
-        self.interval = asked.interval.map_or(self.options.interval, Duration::from_millis);
+        self.by = connect.carrier;
+        self.interval = asked.interval.map(Duration::from_millis);
         if let (true, Some(number)) = (self.acknowledged, connect.ack) {
             self.waiting.retain(|w| w.batch.is_none_or(|batch| batch > number));
         }
@@ -99,7 +106,7 @@ impl Checked {
         assert_eq!(got.advice.is_some(), again || crowded || connect.advice.is_some() || elsewhere, "advice is due");
         self.advised = (!crowded).then_some(connect.carrier);
 
-        let timeout = asked.timeout.map_or(self.options.timeout, Duration::from_millis);
+        let timeout = asked.timeout.map_or(self.options.of(self.by).timeout, Duration::from_millis);
         let socket = connect.carrier == Carrier::WebSocket;
         let may_wait = (socket || connect.alone) && !connect.crowded && !timeout.is_zero();
         let holds = may_wait && self.connected && (empty || (socket && !self.acknowledged));
@@ -146,8 +153,9 @@ impl Checked {
 
     pub(super) fn touch(&mut self, now: Instant, carrier: Carrier) {
         self.session.touch(now, carrier);
+        self.by = carrier;
         if self.hold.is_none() && !self.ended {
-            self.expires = Some(now + self.options.max_interval);
+            self.expires = Some(now + self.options.of(carrier).max_interval);
         }
         self.agrees();
     }
@@ -158,7 +166,7 @@ impl Checked {
             assert_eq!(push, Push::Gone);
             return push;
         }
-        let limits = self.options.queue;
+        let limits = self.options.of(self.born).queue;
         while self.waiting.len() >= limits.max_messages || !self.fits(&delivery) {
             if limits.overflow == Overflow::Disconnect {
                 assert_eq!(push, Push::Overflow);
@@ -177,7 +185,7 @@ impl Checked {
 
     fn fits(&self, delivery: &Delivery) -> bool {
         let bytes: usize = self.waiting.iter().map(|w| w.delivery.weight()).sum();
-        self.waiting.is_empty() || bytes + delivery.weight() <= self.options.queue.max_bytes
+        self.waiting.is_empty() || bytes + delivery.weight() <= self.options.of(self.born).queue.max_bytes
     }
 
     pub(super) fn take_polling_hold(&mut self, now: Instant) -> Option<Ticket> {

@@ -192,7 +192,7 @@ fn an_envelope_of_one_message_is_compressed_as_a_whole() {
 
 #[test]
 fn a_delivery_is_compressed_once_for_all_who_agreed_to_it() {
-    let [one, other, plain] = [true, true, false].map(|compresses| Outlet::new(None, 0, compresses));
+    let [one, other, plain] = [true, true, false].map(|compresses| Outlet::new(None, 0, compresses, 1));
     let long = Delivery::new("/a".into(), &DeliveryParts { data: json(2_000).as_bytes(), ..Default::default() });
     assert_eq!(one.framed(&long).as_ptr(), other.framed(&long).as_ptr());
     assert!(one.framed(&long).len() * 2 < plain.framed(&long).len());

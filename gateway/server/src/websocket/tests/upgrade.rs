@@ -1,6 +1,6 @@
 //! The opening handshake: the RFC's example, what clients and proxies make of it, and everything that can be missing.
 
-use super::{UpgradeError, accept_key, check, is_asked};
+use super::{Upgrade, UpgradeError, accept_key, is_asked};
 use http::{HeaderValue, Request, StatusCode, Version, request::Parts};
 
 /// The request of RFC 6455, 1.3, with some headers replaced (an empty value: taken out) or added.
@@ -21,6 +21,10 @@ fn request(changes: &[(&str, &str)]) -> Parts {
     set("sec-websocket-version", "13");
     changes.iter().for_each(|(name, value)| set(name, value));
     parts
+}
+
+fn check(request: &Parts) -> Result<Upgrade, UpgradeError> {
+    super::check(request, None)
 }
 
 fn refused(changes: &[(&str, &str)]) -> UpgradeError {
@@ -99,4 +103,11 @@ fn the_first_offered_sub_protocol_is_named() {
     let offered = |list| check(&request(&[("sec-websocket-protocol", list)])).unwrap().protocol;
     assert_eq!(offered("bayeux/x, cometd, other").unwrap(), "cometd", "the first that is legal");
     assert_eq!(offered(" , "), None);
+}
+
+#[test]
+fn the_wanted_sub_protocol_is_named_if_it_is_offered() {
+    let offered = |list| super::check(&request(&[("sec-websocket-protocol", list)]), Some("bayeux")).unwrap().protocol;
+    assert_eq!(offered("cometd, bayeux").unwrap(), "bayeux");
+    assert_eq!(offered("cometd, Bayeux"), None);
 }
