@@ -30,9 +30,11 @@ pub(crate) fn server_settings(settings: &Config) -> ServerSettings {
         gzip: bayeux.gzip,
         websocket_compression: bayeux.websocket.compression,
         trust_client_session: bayeux.trust_client_session,
+        broadcast_to_publisher: bayeux.broadcast_to_publisher,
         extensions: Extensions {
             ack: bayeux.extensions.contains(&config::Extension::Ack),
             timesync: bayeux.extensions.contains(&config::Extension::Timesync),
+            timestamp: bayeux.extensions.contains(&config::Extension::Timestamp),
         },
         origins: match settings.server.allowed_origins.is_empty() {
             true => Origins::Same,

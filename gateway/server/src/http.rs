@@ -174,7 +174,7 @@ fn context(server: &Server, parts: Parts, carrier: Carrier) -> Context {
         ::http::Version::HTTP_2 => server.settings().http2_max_sessions_per_browser,
         _ => server.settings().max_sessions_per_browser,
     };
-    Context { carrier, headers: Arc::new(parts.headers), browser, cross_site, max_sessions }
+    Context { carrier, headers: Arc::new(parts.headers), browser, cross_site, max_sessions, local: None }
 }
 
 fn no_body(server: &Server, why: NoBody) -> Response {

@@ -15,15 +15,25 @@ impl ListenerId {
     }
 }
 
+/// Those of one moment.
+type Items<T> = Arc<[(ListenerId, Arc<T>)]>;
+
 /// The participants, in the order they came. Empty, it costs a relaxed load.
 pub(crate) struct Chain<T: ?Sized> {
     len: AtomicUsize,
-    items: RwLock<Arc<[(ListenerId, Arc<T>)]>>,
+    items: RwLock<Items<T>>,
 }
 
 impl<T: ?Sized> Default for Chain<T> {
     fn default() -> Self {
         Chain { len: AtomicUsize::new(0), items: RwLock::new(Arc::new([])) }
+    }
+}
+
+impl<T: ?Sized> FromIterator<Arc<T>> for Chain<T> {
+    fn from_iter<I: IntoIterator<Item = Arc<T>>>(items: I) -> Self {
+        let items: Arc<[_]> = items.into_iter().map(|item| (ListenerId::next(), item)).collect();
+        Chain { len: AtomicUsize::new(items.len()), items: RwLock::new(items) }
     }
 }
 
@@ -33,7 +43,7 @@ impl<T: ?Sized> Chain<T> {
     }
 
     /// Those of this moment: nothing is locked while they are called.
-    pub(crate) fn all(&self) -> Arc<[(ListenerId, Arc<T>)]> {
+    pub(crate) fn all(&self) -> Items<T> {
         Arc::clone(&self.items.read())
     }
 
