@@ -19,6 +19,19 @@ pub enum Class {
     Broadcast,
 }
 
+impl Class {
+    /// By prefix. As in CometD, `/meta` and `/service` alone are broadcast channels.
+    pub fn of(name: &str) -> Class {
+        if name.starts_with("/meta/") {
+            Class::Meta
+        } else if name.starts_with("/service/") {
+            Class::Service
+        } else {
+            Class::Broadcast
+        }
+    }
+}
+
 /// Why a name is no channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ChannelError {
@@ -85,15 +98,9 @@ impl ChannelName {
         &self.0
     }
 
-    /// By prefix. As in CometD, `/meta` and `/service` alone are broadcast channels.
+    /// Its class: see [`Class::of`].
     pub fn class(&self) -> Class {
-        if self.0.starts_with("/meta/") {
-            Class::Meta
-        } else if self.0.starts_with("/service/") {
-            Class::Service
-        } else {
-            Class::Broadcast
-        }
+        Class::of(&self.0)
     }
 
     /// Ends in `*` or `**`.
@@ -107,21 +114,27 @@ impl ChannelName {
     }
 
     /// The names under which a subscription reaches this concrete channel, from the root's `/**` to the channel itself:
-    /// CometD's order of listeners. `/a/b` is reached by `/**`, `/a/**`, `/a/*` and `/a/b`.
+    /// CometD's order of listeners. `/a/b` is reached by `/**`, `/a/**`, `/a/*` and `/a/b`; a pattern by the deeper
+    /// patterns above it and by itself (CometD's `ChannelId.getAllIds`).
     pub fn for_each_reaching(&self, mut f: impl FnMut(&str)) {
         let name = self.as_str();
+        let wild = self.is_wild();
         let mut buffer = String::with_capacity(name.len() + 3);
         let mut parent_end = 0;
         for (i, _) in name.match_indices('/') {
             buffer.truncate(parent_end);
             buffer.push_str(&name[parent_end..i]);
             buffer.push_str("/**");
-            f(&buffer);
+            if buffer != name {
+                f(&buffer);
+            }
             parent_end = i;
         }
-        buffer.truncate(parent_end);
-        buffer.push_str("/*");
-        f(&buffer);
+        if !wild {
+            buffer.truncate(parent_end);
+            buffer.push_str("/*");
+            f(&buffer);
+        }
         f(name);
     }
 
