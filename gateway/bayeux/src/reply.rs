@@ -219,6 +219,11 @@ impl Reply {
         self.ext.extend(batch.map(|n| (ByteString::from_static("ack"), Bytes::from(n.to_string()))));
     }
 
+    /// Says how far the client's subscriptions are, if anybody knows: raw JSON.
+    pub fn tell_positions(&mut self, positions: Option<String>) {
+        self.ext.extend(positions.map(|raw| (ByteString::from_static("replay"), Bytes::from(raw))));
+    }
+
     /// Tells the client how many messages its full queue had to drop, if any.
     pub fn tell_dropped(&mut self, count: u64) {
         if count > 0 {

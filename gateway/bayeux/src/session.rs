@@ -344,6 +344,13 @@ impl Session {
         (self.queue.len(), self.queue.bytes())
     }
 
+    /// How full the queue is: 1 at a bound.
+    pub fn fill(&self) -> f64 {
+        let limits = &self.options.of(self.born).queue;
+        let part = |n: usize, of: usize| n as f64 / of.max(1) as f64;
+        part(self.queue.len(), limits.max_messages).max(part(self.queue.bytes(), limits.max_bytes))
+    }
+
     /// Messages dropped by [`crate::queue::Overflow::DropOldest`] that the client does not know of: its next connect
     /// reply says how many, as `ext.dropped`.
     pub fn take_untold(&mut self) -> u64 {

@@ -3,12 +3,13 @@
 use crate::feed::Feed;
 use crate::mapping::{Consume, IngestMatch, SubscribeMatch, Table};
 use crate::observe::Observer;
+use crate::replay::{Asked, Invalid, NoStart, Sub, Subs, asked};
 use crate::service::{ServiceSpec, Services};
 use bayeux::channel::ChannelName;
 use bayeux::error::error;
 use bayeux::message::Message;
 use bayeux::reply::Refusal;
-use bayeux_server::hooks::{Listener, Publish, PublishFlow, SubscribeFlow};
+use bayeux_server::hooks::{Begin, Listener, Publish, PublishFlow, SubscribeFlow};
 use bayeux_server::{LiveSession, Server};
 use bytestring::ByteString;
 use connector::Connector;
@@ -47,6 +48,8 @@ pub struct BridgeSettings {
     pub unmapped_services: UnmappedServices,
     /// This gateway's name: in `bayeux-origin`.
     pub node: String,
+    /// Clients may ask for positions (`ext.replay`).
+    pub replay: bool,
     /// How long a subscription waits for its feed to be live before it is answered anyway (the feed heals by itself).
     pub subscribe_timeout: Duration,
 }
@@ -60,6 +63,7 @@ pub struct Bridge {
     pub(crate) settings: BridgeSettings,
     pub(crate) observer: Arc<dyn Observer>,
     server: Arc<OnceLock<Server>>,
+    subs: Arc<Subs>,
     in_flight: Arc<InFlight>,
 }
 
@@ -73,17 +77,18 @@ impl Bridge {
         observer: Arc<dyn Observer>,
     ) -> Self {
         let server = Arc::new(OnceLock::new());
+        let subs = Arc::new(Subs::default());
         let feeds = table
             .mappings()
             .iter()
             .map(|mapping| {
                 let connector = connectors.get(&mapping.spec().connector)?;
-                let feed = || Feed::new(&table, mapping.index(), connector, &server, &observer);
+                let feed = || Feed::new(&table, mapping.index(), connector, &server, &observer, &subs);
                 mapping.spec().direction.is_egress().then(feed)
             })
             .collect();
         let services = Services::new(services, Arc::clone(&observer));
-        Bridge { table, connectors, feeds, services, settings, observer, server, in_flight: Arc::default() }
+        Bridge { table, connectors, feeds, services, settings, observer, server, subs, in_flight: Arc::default() }
     }
 
     /// Connects the bridge to its server and starts the feeds that always run. To be called once.
@@ -193,24 +198,38 @@ impl Listener for Bridge {
         self.services.take(publish, self.settings.unmapped_services)
     }
 
-    fn subscribe(&self, _: &Arc<LiveSession>, channel: &ChannelName, _: &Message) -> SubscribeFlow {
+    fn subscribe(&self, session: &Arc<LiveSession>, channel: &ChannelName, message: &Message) -> SubscribeFlow {
+        let wish = match self.wish(channel, message) {
+            Ok(wish) => wish,
+            Err(invalid) => return SubscribeFlow::Refuse(Refusal::new(invalid.error())),
+        };
         let feeds = match self.table.subscribe(channel) {
             SubscribeMatch::IngestOnly => return SubscribeFlow::Refuse(denied(channel, "subscribe_denied")),
+            SubscribeMatch::Unmapped if wish.as_ref().is_some_and(Wish::needs_a_log) => {
+                return SubscribeFlow::Refuse(unsupported(channel));
+            }
             SubscribeMatch::Unmapped => {
                 return match self.settings.unmapped_channels {
-                    UnmappedChannels::Local => SubscribeFlow::Accept,
+                    UnmappedChannels::Local => SubscribeFlow::Accept(Begin::Now),
                     UnmappedChannels::Deny => SubscribeFlow::Refuse(denied(channel, "subscribe_denied")),
                 };
             }
             SubscribeMatch::Egress(_) => self.feeds_of(channel),
         };
+        // One mapping, so that one position says it all.
+        let replay = match &feeds[..] {
+            [feed] if feed.replay().is_some() => Some(Arc::clone(feed)),
+            _ if wish.as_ref().is_some_and(Wish::needs_a_log) => return SubscribeFlow::Refuse(unsupported(channel)),
+            _ => None,
+        };
         let held = Held(feeds);
         held.0.iter().for_each(Feed::hold);
-        if held.0.iter().all(|feed| feed.is_live()) {
+        if replay.is_none() && held.0.iter().all(|feed| feed.is_live()) {
             held.keep();
-            return SubscribeFlow::Accept;
+            return SubscribeFlow::Accept(Begin::Now);
         }
         let (channel, patience) = (channel.clone(), self.settings.subscribe_timeout);
+        let (session, subs) = (Arc::clone(session), Arc::clone(&self.subs));
         SubscribeFlow::Wait(Box::pin(async move {
             for feed in &held.0 {
                 match feed.live(patience).await {
@@ -225,9 +244,23 @@ impl Listener for Bridge {
                     }
                 }
             }
+            let begin = match &replay {
+                Some(feed) => begin(&session, &channel, wish, feed, &subs).await?,
+                None => Begin::Now,
+            };
             held.keep();
-            Ok(())
+            Ok(begin)
         }))
+    }
+
+    fn begins(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
+        if let Some(sub) = self.subs.get(session.key(), channel) {
+            sub.begins();
+        }
+    }
+
+    fn positions(&self, session: &LiveSession, of: Option<&[ChannelName]>) -> Option<String> {
+        self.subs.positions(session.key(), of)
     }
 
     fn subscribed(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
@@ -236,9 +269,73 @@ impl Listener for Bridge {
         }
     }
 
-    fn unsubscribed(&self, _: &LiveSession, channel: &ChannelName) {
+    fn unsubscribed(&self, session: &LiveSession, channel: &ChannelName) {
+        self.subs.end(session.key(), channel);
         self.feeds_of(channel).iter().for_each(Feed::release);
     }
+}
+
+impl Bridge {
+    /// The position that a client asks for with its subscription.
+    fn wish(&self, channel: &ChannelName, message: &Message) -> Result<Option<Wish>, Invalid> {
+        let Some(replay) = message.ext_field("replay").filter(|_| self.settings.replay) else { return Ok(None) };
+        let said = message
+            .subscriptions()
+            .into_iter()
+            .flatten()
+            .find(|said| ChannelName::parse(said).is_ok_and(|name| name == *channel));
+        let said = said.unwrap_or_else(|| channel.as_bytestring().clone());
+        let asked = asked(&replay, &said)?;
+        Ok(asked.map(|(asked, position)| Wish { said, asked, position }))
+    }
+}
+
+/// A position that a client asks for.
+struct Wish {
+    /// The subscription as sent.
+    said: ByteString,
+    asked: Asked,
+    /// The position as sent.
+    position: serde_json::Value,
+}
+
+impl Wish {
+    fn needs_a_log(&self) -> bool {
+        self.asked != Asked::New
+    }
+}
+
+/// A subscription to a replay mapping begins where its client asks for, else with what is new.
+async fn begin(
+    session: &Arc<LiveSession>,
+    channel: &ChannelName,
+    wish: Option<Wish>,
+    feed: &Arc<Feed>,
+    subs: &Subs,
+) -> Result<Begin, Refusal> {
+    let Some(replay) = feed.replay() else { return Ok(Begin::Now) };
+    let asked = wish.as_ref().map_or(&Asked::New, |wish| &wish.asked);
+    let from = match replay.resolve(asked).await {
+        Ok(from) => from,
+        Err(NoStart::Invalid) => {
+            let position = wish.map_or(serde_json::Value::Null, |wish| wish.position);
+            return Err(Refusal::new(Invalid::position(&position).error()));
+        }
+        Err(NoStart::Unavailable) if !matches!(asked, Asked::New) => {
+            return Err(Refusal::new(error(503, channel.as_str(), "broker_unavailable")));
+        }
+        // It begins when the feed does.
+        Err(NoStart::Unavailable) => {
+            subs.add(Sub::live(session, channel.clone(), wish.map(|wish| wish.said), feed));
+            return Ok(Begin::Now);
+        }
+    };
+    subs.add(Sub::behind(session, channel.clone(), wish.map(|wish| wish.said), feed, from));
+    Ok(Begin::AfterReply)
+}
+
+fn unsupported(channel: &ChannelName) -> Refusal {
+    Refusal::new(error(400, channel.as_str(), "replay_unsupported"))
 }
 
 /// Feeds held for a subscription that is not made yet: given back unless it is.

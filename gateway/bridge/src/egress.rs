@@ -1,9 +1,11 @@
 //! Egress: a record becomes a message, serialized once and shared by all who are subscribed.
 
+use crate::envelope;
 use crate::feed::Newcomers;
 use crate::ingest::ORIGIN_HEADER;
-use crate::mapping::{EgressError, Include, LAST_HEADER, OnError, Table, chunk_data};
+use crate::mapping::{EgressError, Envelope, Include, LAST_HEADER, OnError, Table, chunk_data};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
+use crate::replay::Replay;
 use base64::Engine as _;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::{Delivery, DeliveryParts};
@@ -23,43 +25,64 @@ pub(crate) enum Verdict {
     Stop(String),
 }
 
+/// A record that became a message.
+pub(crate) struct Message {
+    /// Where it is published.
+    pub(crate) channel: ChannelName,
+    /// What subscribers get.
+    pub(crate) delivery: Arc<Delivery>,
+    /// The tag of the session that published it, if one did.
+    pub(crate) publisher: Option<ByteString>,
+}
+
 /// Turns the records of one mapping into messages.
+#[derive(Clone)]
 pub(crate) struct Reader {
     table: Arc<Table>,
     mapping: usize,
     server: Server,
     observer: Arc<dyn Observer>,
+    replay: Option<Arc<Replay>>,
 }
 
 impl Reader {
-    pub(crate) fn new(table: Arc<Table>, mapping: usize, server: Server, observer: Arc<dyn Observer>) -> Self {
-        Reader { table, mapping, server, observer }
+    pub(crate) fn new(
+        table: Arc<Table>,
+        mapping: usize,
+        server: Server,
+        observer: Arc<dyn Observer>,
+        replay: Option<Arc<Replay>>,
+    ) -> Self {
+        Reader { table, mapping, server, observer, replay }
     }
 
     /// A record that was stored while we listened.
-    pub(crate) fn deliver(&mut self, record: &Inbound) -> Verdict {
-        match self.message(record) {
-            Ok(Some((channel, delivery))) => {
-                let origin = record.header(ORIGIN_HEADER).and_then(|raw| std::str::from_utf8(raw).ok());
-                match origin.and_then(|origin| origin.rsplit_once('/')) {
-                    Some((_, tag)) => self.server.publish_of(tag, &channel, delivery),
-                    None => self.server.publish(&channel, delivery),
+    pub(crate) fn deliver(&self, record: &Inbound) -> Verdict {
+        let message = match self.message(record) {
+            Ok(message) => message,
+            Err(reason) => return Verdict::Stop(reason),
+        };
+        match (&self.replay, message) {
+            (Some(replay), message) => replay.fed(&self.server, record, message),
+            (None, Some(message)) => {
+                match &message.publisher {
+                    Some(tag) => self.server.publish_of(tag, &message.channel, message.delivery),
+                    None => self.server.publish(&message.channel, message.delivery),
                 };
-                Verdict::Done
             }
-            Ok(None) => Verdict::Done,
-            Err(reason) => Verdict::Stop(reason),
+            (None, None) => {}
         }
+        Verdict::Done
     }
 
     /// A record that the broker keeps for new subscribers.
-    pub(crate) fn retained(&mut self, record: &Inbound, newcomers: &mut Newcomers) -> Verdict {
+    pub(crate) fn retained(&self, record: &Inbound, newcomers: &mut Newcomers) -> Verdict {
         if newcomers.is_empty() {
             return Verdict::Done;
         }
         match self.message(record) {
-            Ok(Some((channel, delivery))) => {
-                newcomers.give(&channel, &Arc::new(delivery));
+            Ok(Some(message)) => {
+                newcomers.give(&message.channel, &message.delivery);
                 Verdict::Done
             }
             Ok(None) => Verdict::Done,
@@ -68,7 +91,7 @@ impl Reader {
     }
 
     /// The message of a record; `None` when there is none and the feed goes on.
-    fn message(&mut self, record: &Inbound) -> Result<Option<(ChannelName, Delivery)>, String> {
+    pub(crate) fn message(&self, record: &Inbound) -> Result<Option<Message>, String> {
         let Some(mapping) = self.table.get(self.mapping) else { return Ok(None) };
         let spec = mapping.spec();
         let message = self.table.egress(self.mapping, record).and_then(|channel| {
@@ -119,10 +142,20 @@ impl Reader {
         if spec.include != Include::default() {
             ext.push(("record".into(), surroundings(record, spec.include)));
         }
+        let mut data = data;
+        if let (Some(replay), Some(place)) = (&self.replay, &record.place) {
+            let position = replay.position_of(place).to_json();
+            match spec.envelope {
+                Envelope::Plain => ext.push(("replay".into(), position.into())),
+                Envelope::Salesforce => data = envelope::salesforce(&data, &position, record.timestamp),
+            }
+        }
         let parts = DeliveryParts { data: &data, ext: &ext, ..Default::default() };
-        let delivery = Delivery::new(channel.as_bytestring().clone(), &parts);
+        let delivery = Arc::new(Delivery::new(channel.as_bytestring().clone(), &parts));
         self.observer.egressed(self.mapping, Outcome::Ok, age(record));
-        Ok(Some((channel, delivery)))
+        let origin = record.header(ORIGIN_HEADER).and_then(|raw| std::str::from_utf8(raw).ok());
+        let publisher = origin.and_then(|origin| origin.rsplit_once('/')).map(|(_, tag)| tag.into());
+        Ok(Some(Message { channel, delivery, publisher }))
     }
 }
 

@@ -6,10 +6,11 @@
 use crate::egress::{Reader, Verdict};
 use crate::mapping::Table;
 use crate::observe::Observer;
+use crate::replay::{Replay, Subs};
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
 use bayeux_server::{LiveSession, Server};
-use connector::{Connector, Event, Start};
+use connector::{Connector, Event, Start, SubscribeError};
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, OnceLock, Weak};
@@ -26,7 +27,7 @@ const BATCH: usize = 256;
 /// Between two questions to the broker for what it retains, however many subscribers are new.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// Between attempts to open a feed that failed.
-const RETRY: Duration = Duration::from_secs(2);
+pub(crate) const RETRY: Duration = Duration::from_secs(2);
 
 /// Where a feed stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub struct Feed {
     connector: Arc<dyn Connector>,
     server: Arc<OnceLock<Server>>,
     observer: Arc<dyn Observer>,
+    replay: Option<Arc<Replay>>,
     state: watch::Sender<FeedState>,
     holders: Mutex<Holders>,
     newcomers: Mutex<Newcomers>,
@@ -77,13 +79,16 @@ impl Feed {
         connector: &Arc<dyn Connector>,
         server: &Arc<OnceLock<Server>>,
         observer: &Arc<dyn Observer>,
+        subs: &Arc<Subs>,
     ) -> Arc<Self> {
+        let replay = Replay::new(table, mapping, connector, server, observer, subs);
         Arc::new_cyclic(|this| Feed {
             table: Arc::clone(table),
             mapping,
             connector: Arc::clone(connector),
             server: Arc::clone(server),
             observer: Arc::clone(observer),
+            replay,
             state: watch::Sender::new(FeedState::Closed),
             holders: Mutex::default(),
             newcomers: Mutex::default(),
@@ -95,6 +100,11 @@ impl Feed {
     /// Where it stands.
     pub fn state(&self) -> FeedState {
         self.state.borrow().clone()
+    }
+
+    /// The replay of its mapping, if clients may read back.
+    pub(crate) fn replay(&self) -> Option<&Arc<Replay>> {
+        self.replay.as_ref()
     }
 
     /// How many subscriptions hold it.
@@ -198,11 +208,18 @@ impl Feed {
             return Failure { text: "the bridge was not started".into(), stays: true };
         };
         let (sink, mut records) = mpsc::channel(BUFFER);
-        let mut subscription = match self.connector.subscribe(mapping.filter().clone(), Start::Live, sink) {
+        let start = self.replay.as_ref().map_or(Start::Live, |replay| replay.start());
+        let mut subscription = match self.connector.subscribe(mapping.filter().clone(), start, sink) {
             Ok(subscription) => subscription,
             Err(error) => return Failure { text: error.to_string(), stays: true },
         };
-        let mut reader = Reader::new(Arc::clone(&self.table), self.mapping, server.clone(), Arc::clone(&self.observer));
+        let reader = match &self.replay {
+            Some(replay) => replay.reader(server),
+            None => {
+                let observer = Arc::clone(&self.observer);
+                Reader::new(Arc::clone(&self.table), self.mapping, server.clone(), observer, None)
+            }
+        };
         let mut batch = Vec::new();
         let mut opening = true;
         let (mut asked, mut may_ask) = (!self.newcomers.lock().is_empty(), tokio::time::Instant::now());
@@ -211,11 +228,17 @@ impl Feed {
                 ready = subscription.ready(), if opening => {
                     opening = false;
                     match ready {
-                        Ok(_) => {
+                        Ok(ready) => {
+                            self.replay.iter().for_each(|replay| replay.begin(ready.clone()));
                             self.holders.lock().opening_since = None;
                             self.state.send_replace(FeedState::Live);
                         }
-                        Err(error) => return Failure { text: error.to_string(), stays: false },
+                        Err(error) => {
+                            if let (Some(replay), SubscribeError::PositionGone { .. }) = (&self.replay, &error) {
+                                replay.lost();
+                            }
+                            return Failure { text: error.to_string(), stays: false };
+                        }
                     }
                     continue;
                 }
@@ -235,7 +258,13 @@ impl Feed {
                 return Failure { text: "the connector ended the subscription".into(), stays: false };
             }
             for event in batch.drain(..) {
-                let Event::Record(record) = event else { continue };
+                let record = match event {
+                    Event::Record(record) => record,
+                    Event::Reached(place) => {
+                        self.replay.iter().for_each(|replay| replay.reached(&place));
+                        continue;
+                    }
+                };
                 tokio::task::consume_budget().await; // a long fan-out lets others have their turn
                 // What is retained is for newcomers, unless the link was lost: then it may be news for all.
                 let verdict = if record.retained && !record.redelivered {

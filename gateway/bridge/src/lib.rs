@@ -8,6 +8,7 @@
 
 mod bridge;
 mod egress;
+mod envelope;
 pub mod feed;
 mod ingest;
 pub mod mapping;

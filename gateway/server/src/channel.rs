@@ -344,20 +344,15 @@ impl ServerChannel {
     /// When the session has ended or has too many subscriptions, the channel is no broadcast channel, or its records
     /// cannot be had.
     pub async fn subscribe(&self, session: &Arc<LiveSession>) -> Result<bool, Refusal> {
-        process::join(&self.server, session, &self.name, None).await
+        let made = process::join(&self.server, session, &self.name, None).await?;
+        if made == process::Joined::Later {
+            self.server.listener().begins(session, &self.name);
+        }
+        Ok(made != process::Joined::Before)
     }
 
     /// Ends a session's subscription to this very channel or pattern. False when there was none.
     pub fn unsubscribe(&self, session: &LiveSession) -> bool {
         process::leave(&self.server, session, &self.name)
-    }
-}
-
-/// What the listener with the last word says to a subscription.
-pub(crate) async fn accepted(flow: SubscribeFlow) -> Result<(), Refusal> {
-    match flow {
-        SubscribeFlow::Accept => Ok(()),
-        SubscribeFlow::Refuse(refusal) => Err(refusal),
-        SubscribeFlow::Wait(wait) => wait.await,
     }
 }

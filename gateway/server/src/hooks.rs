@@ -30,7 +30,7 @@ pub use extension::{Extension, Flow, SessionExtension};
 pub use filter::{Abort, DataFilter, Filters, JsonFilter, NoMarkup, NoScripts, RegexFilter, strings};
 pub use listeners::{ChannelListener, ServerListener, SessionListener, on_message};
 pub use policy::{AllowAll, Attempt, Handshake, Operation, Policy};
-pub use takeover::{Accepted, Listener, PlainBayeux, Publish, PublishFlow, SubscribeFlow};
+pub use takeover::{Accepted, Begin, Listener, PlainBayeux, Publish, PublishFlow, SubscribeFlow};
 
 pub(crate) use authorizer::ask;
 pub(crate) use chain::Chain;

@@ -33,7 +33,7 @@ pub use builder::ServerBuilder;
 pub use channel::{ChannelSetup, PublishError, ServerChannel};
 pub use local::LocalSession;
 pub use server::Server;
-pub use session::{Identity, LiveSession};
+pub use session::{Handed, Identity, LiveSession};
 pub use settings::{
     BrowserCookie, CallbackParameter, Extensions, HttpOptions, Origins, SameSite, ServerSettings, WebSocketOptions,
 };

@@ -21,7 +21,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use publish::publish_from_here;
 pub(crate) use replies::finish_replies;
-pub(crate) use subscription::{join, leave};
+pub(crate) use subscription::{Joined, join, leave};
 
 /// What a transport knows of whoever sends.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub(crate) struct Processed {
     pub(crate) handshaken: bool,
     /// One per message, in their order.
     pub(crate) answers: Vec<Answer>,
+    /// Subscriptions that begin when the replies are on their way ([`begin`]).
+    pub(crate) begins: Vec<ChannelName>,
 }
 
 /// Processes the messages of one envelope in order. `session`: the one that its first message belongs to, or its
@@ -70,13 +72,22 @@ pub(crate) async fn envelope(
 ) -> Processed {
     server.stats().messages_in.add(messages.len() as u64);
     let alone = messages.len() == 1;
-    let mut processed = Processed { session, handshaken: false, answers: Vec::with_capacity(messages.len()) };
+    let mut processed =
+        Processed { session, handshaken: false, answers: Vec::with_capacity(messages.len()), begins: Vec::new() };
     for message in messages {
         tokio::task::consume_budget().await; // a long envelope lets others have their turn
         let answer = one(server, context, &mut processed, message, alone).await;
         processed.answers.push(answer);
     }
     processed
+}
+
+/// The replies are on their way: what was subscribed begins.
+pub(crate) fn begin(server: &Server, session: &Arc<LiveSession>, channels: &[ChannelName]) {
+    channels.iter().for_each(|channel| server.listener().begins(session, channel));
+    if !channels.is_empty() {
+        server.flusher().kick();
+    }
 }
 
 /// The session that the client id names, if this sender may use it: over HTTP the session must have been made
@@ -167,7 +178,9 @@ async fn one(
             let ack = message.ext_field("ack").and_then(|raw| serde_json::from_slice(&raw).ok());
             return Answer::Connect { reply, advice: message.client_advice(), ack };
         }
-        "/meta/subscribe" => reply = subscription::subscribe(server, &session, &message, reply).await,
+        "/meta/subscribe" => {
+            reply = subscription::subscribe(server, &session, &message, reply, &mut processed.begins).await
+        }
         "/meta/unsubscribe" => reply = subscription::unsubscribe(server, &session, &message, reply),
         "/meta/disconnect" => server.end_session(&session, EndReason::Disconnected),
         _ => reply = reply.refuse(Refusal::new(error::META_DENIED)),

@@ -14,9 +14,11 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
+mod behind;
 mod extras;
 mod offer;
 
+pub use behind::Handed;
 pub(crate) use offer::Offered;
 
 /// Who is behind a session.
@@ -54,6 +56,8 @@ struct Inner {
     session: Session,
     link: Link,
     extras: Option<Arc<extras::Extras>>,
+    /// Somebody waits for room in the queue.
+    watch: Option<Arc<Notify>>,
 }
 
 /// A live session. Its methods take no time and wait for nothing.
@@ -99,7 +103,7 @@ impl LiveSession {
             made_by,
             quiet: AtomicBool::new(!server.broadcasts_to_publisher()),
             server: Arc::downgrade(server),
-            inner: Mutex::new(Inner { session, link: Link::None, extras: None }),
+            inner: Mutex::new(Inner { session, link: Link::None, extras: None, watch: None }),
             subscribing: Mutex::default(),
             overflowing: AtomicBool::new(false),
             apart: AtomicBool::new(false),
@@ -188,6 +192,7 @@ impl LiveSession {
         self.retire_other_socket(None);
         let mut inner = self.inner.lock();
         let outcome = inner.session.connect(now, connect)?;
+        inner.taken(); // what is acknowledged has left the queue
         inner.leave();
         let held = outcome.hold.map(|_| {
             let (sender, receiver) = oneshot::channel();
@@ -207,6 +212,7 @@ impl LiveSession {
         self.retire_other_socket(Some(outlet));
         let mut inner = self.inner.lock();
         let outcome = inner.session.connect(now, connect)?;
+        inner.taken(); // what is acknowledged has left the queue
         inner.attach(outlet);
         Ok(outcome)
     }
@@ -257,7 +263,10 @@ impl LiveSession {
 
     /// The messages that go out with a connect's reply, and the batch that it closes.
     pub(crate) fn take_for_connect(&self) -> (Vec<Arc<Delivery>>, Option<u64>) {
-        self.inner.lock().session.take_for_connect()
+        let mut inner = self.inner.lock();
+        let taken = inner.session.take_for_connect();
+        inner.taken();
+        taken
     }
 
     /// Takes the waiting messages into `out`: for a poll's response to anything but a connect.
@@ -266,6 +275,7 @@ impl LiveSession {
         while let Some(delivery) = inner.session.pop() {
             out(delivery);
         }
+        inner.taken();
     }
 
     /// Takes up to `max` waiting messages for a socket, if it is the one that carries the session now: after a client
@@ -281,6 +291,7 @@ impl LiveSession {
                 None => break,
             }
         }
+        inner.taken();
     }
 
     pub(crate) fn take_dropped(&self) -> u64 {
@@ -351,6 +362,7 @@ impl LiveSession {
 impl Inner {
     fn end(&mut self, key: u64, reason: EndReason) -> Option<Vec<ChannelName>> {
         let subscriptions = self.session.end(reason)?;
+        self.taken();
         match std::mem::replace(&mut self.link, Link::None) {
             Link::None => {}
             Link::Local(reader) => reader.notify_one(),

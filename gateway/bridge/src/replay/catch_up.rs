@@ -43,12 +43,12 @@ impl CatchUp {
 
     /// Takes from the ring what is missing. `give` hands a message over, and says whether there was room for it; who
     /// gets [`Join::Live`] must be made live before the feed goes on.
-    pub(crate) fn join<T>(&mut self, ring: &Ring<T>, mut give: impl FnMut(&T) -> bool) -> Join {
+    pub(crate) fn join<T>(&mut self, ring: &Ring<T>, mut give: impl FnMut(&Place, &T) -> bool) -> Join {
         if !ring.joins(&self.cursor) {
             return Join::Behind;
         }
         for entry in ring.after(&self.cursor.clone()) {
-            if !give(&entry.item) {
+            if !give(&entry.place, &entry.item) {
                 return Join::Full;
             }
             self.cursor.advance(&entry.place);

@@ -43,11 +43,22 @@ pub enum PublishFlow {
 /// What becomes of a subscription.
 pub enum SubscribeFlow {
     /// It is made.
-    Accept,
+    Accept(Begin),
     /// It is not.
     Refuse(Refusal),
     /// It is made when this says so; the session's later messages wait behind it.
-    Wait(BoxFuture<'static, Result<(), Refusal>>),
+    Wait(BoxFuture<'static, Result<Begin, Refusal>>),
+}
+
+/// How a subscription that is made begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begin {
+    /// What is published from now on reaches the session.
+    #[default]
+    Now,
+    /// Nothing reaches it yet. [`Listener::begins`] is called when the reply is on its way, and the listener says when
+    /// publishes are to reach the session ([`crate::Server::reach`]).
+    AfterReply,
 }
 
 /// Takes part in what sessions do: there is one per server, and it has the last word.
@@ -58,7 +69,18 @@ pub trait Listener: Send + Sync + 'static {
     fn service(&self, publish: &Publish) -> Result<(), Refusal>;
     /// A new subscription to a broadcast channel. Each accepted one is followed by one [`Listener::unsubscribed`].
     fn subscribe(&self, session: &Arc<LiveSession>, channel: &ChannelName, message: &Message) -> SubscribeFlow;
-    /// An accepted subscription has begun: what is published from now on reaches the session.
+    /// A subscription that was accepted with [`Begin::AfterReply`] is made, and its reply is on its way.
+    fn begins(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
+        let _ = (session, channel);
+    }
+    /// How far the session's subscriptions are, for `ext.replay` of a reply: raw JSON. Asked for those channels, or for all
+    /// with a connect: before the messages are taken that go out with it, so that all up to there has gone out when the
+    /// client reads it.
+    fn positions(&self, session: &LiveSession, of: Option<&[ChannelName]>) -> Option<String> {
+        let _ = (session, of);
+        None
+    }
+    /// An accepted subscription is made; with [`Begin::Now`] what is published from now on reaches the session.
     fn subscribed(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
         let _ = (session, channel);
     }
@@ -78,7 +100,7 @@ impl Listener for PlainBayeux {
         Ok(())
     }
     fn subscribe(&self, _: &Arc<LiveSession>, _: &ChannelName, _: &Message) -> SubscribeFlow {
-        SubscribeFlow::Accept
+        SubscribeFlow::Accept(Begin::Now)
     }
     fn unsubscribed(&self, _: &LiveSession, _: &ChannelName) {}
 }

@@ -8,10 +8,13 @@ use crate::server::{Server, random_cookie};
 use crate::session::{LiveSession, PollEnd};
 use ::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use bayeux::channel::ChannelName;
 use bayeux::message::{ClientAdvice, Message};
 use bayeux::reply::{Advice, Reconnect, Reply};
 use bayeux::session::{Carrier, Connect, EndReason, Session, Ticket, unknown_session};
+use bytes::Bytes;
 use futures_util::future::join_all;
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -95,11 +98,13 @@ pub(super) async fn exchange(
     }
     if let Some(session) = &session {
         if connected {
+            let positions = server.listener().positions(session, None);
             let (messages, batch) = session.take_for_connect();
             messages.iter().for_each(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
             let mut replies = replies.as_mut_slice().iter_mut();
             if let Some(reply) = replies.find(|reply| reply.channel.as_deref() == Some("/meta/connect")) {
                 reply.close_batch(batch);
+                reply.tell_positions(positions);
                 reply.tell_dropped(session.with(Session::take_untold));
             }
         } else if context.carrier == Carrier::LongPolling {
@@ -112,7 +117,8 @@ pub(super) async fn exchange(
     replies.for_each(|reply| body.push(|out| reply.write(out)));
     drop(batch);
 
-    let mut response = body.finish();
+    let begins = After::new(&server, session.as_ref(), processed.begins);
+    let mut response = body.finish(begins);
     if let Some(cookie) = set_cookie.filter(|_| processed.handshaken) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -191,6 +197,26 @@ fn set_advice(replies: &mut [Reply], advice: Advice) {
     }
 }
 
+/// Subscriptions that begin when the response is on its way.
+struct After {
+    server: Server,
+    session: Arc<LiveSession>,
+    begins: Vec<ChannelName>,
+}
+
+impl After {
+    fn new(server: &Server, session: Option<&Arc<LiveSession>>, begins: Vec<ChannelName>) -> Option<Self> {
+        let session = session.filter(|_| !begins.is_empty())?;
+        Some(After { server: server.clone(), session: Arc::clone(session), begins })
+    }
+}
+
+impl Drop for After {
+    fn drop(&mut self) {
+        process::begin(&self.server, &self.session, &self.begins);
+    }
+}
+
 /// An open batch of a session.
 struct Batch {
     server: Server,
@@ -237,7 +263,8 @@ impl Body {
         write(&mut self.out);
     }
 
-    fn finish(mut self) -> Response {
+    /// The response. `after`: what is to happen when it is on its way.
+    fn finish(mut self, after: Option<After>) -> Response {
         self.out.push(b']');
         let content_type = if self.callback {
             self.out.push(b')');
@@ -250,6 +277,16 @@ impl Body {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
-        (headers, self.out).into_response()
+        match after {
+            None => (headers, self.out).into_response(),
+            Some(after) => {
+                let out = Bytes::from(self.out);
+                let body = futures_util::stream::once(async move {
+                    let _after = after; // dropped when the body is asked for more
+                    Ok::<_, Infallible>(out)
+                });
+                (headers, axum::body::Body::from_stream(body)).into_response()
+            }
+        }
     }
 }

@@ -1,18 +1,25 @@
 //! Subscriptions: by a client's message, and by the server.
 
 use super::authorize;
-use crate::channel::accepted;
-use crate::hooks::Operation;
+use crate::hooks::{Begin, Operation, SubscribeFlow};
 use crate::server::Server;
 use crate::session::LiveSession;
 use bayeux::channel::{ChannelError, ChannelName, Class};
 use bayeux::error;
 use bayeux::message::Message;
 use bayeux::reply::{Refusal, Reply};
+use bytestring::ByteString;
 use std::sync::Arc;
 
-/// One subscription or many: in order, up to the first that fails; those before it stay (CometD).
-pub(super) async fn subscribe(server: &Server, session: &Arc<LiveSession>, message: &Message, reply: Reply) -> Reply {
+/// One subscription or many: in order, up to the first that fails; those before it stay (CometD). `later` gets those that
+/// begin after the reply.
+pub(super) async fn subscribe(
+    server: &Server,
+    session: &Arc<LiveSession>,
+    message: &Message,
+    mut reply: Reply,
+    later: &mut Vec<ChannelName>,
+) -> Reply {
     if message.subscription.is_none() {
         return reply.refuse(Refusal::new(error::SUBSCRIPTION_MISSING));
     }
@@ -27,10 +34,18 @@ pub(super) async fn subscribe(server: &Server, session: &Arc<LiveSession>, messa
     let Some(channels) = channels.collect::<Option<Vec<_>>>() else {
         return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
     };
+    let before = later.len();
     for channel in channels {
-        if let Err(refusal) = subscribe_one(server, session, &channel, message).await {
-            return reply.refuse(refusal);
+        match subscribe_one(server, session, &channel, message).await {
+            Ok(Joined::Later) => later.push(channel),
+            Ok(Joined::Now | Joined::Before) => {}
+            Err(refusal) => return reply.refuse(refusal),
         }
+    }
+    if later.len() > before
+        && let Some(positions) = server.listener().positions(session, Some(&later[before..]))
+    {
+        reply.ext.push((ByteString::from_static("replay"), positions.into()));
     }
     reply
 }
@@ -49,7 +64,7 @@ async fn subscribe_one(
     session: &Arc<LiveSession>,
     channel: &ChannelName,
     message: &Message,
-) -> Result<(), Refusal> {
+) -> Result<Joined, Refusal> {
     if channel.class() == Class::Meta {
         let exists = META_CHANNELS.contains(&channel.as_str());
         return Err(Refusal::new(if exists { error::META_SUBSCRIBE_DENIED } else { error::META_CREATE_DENIED }));
@@ -62,30 +77,45 @@ async fn subscribe_one(
     }
     authorize(server, session, Operation::Subscribe, channel, message, true).await?;
     match channel.class() {
-        Class::Broadcast => join(server, session, channel, Some(message)).await.map(drop),
-        _ => Ok(()), // a service: accepted and recorded nowhere
+        Class::Broadcast => join(server, session, channel, Some(message)).await,
+        _ => Ok(Joined::Before), // a service: accepted and recorded nowhere
     }
 }
 
-/// Makes a subscription that is allowed. False when it was there.
+/// What became of a subscription that is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// It was there.
+    Before,
+    /// It is made.
+    Now,
+    /// It is made, and [`crate::hooks::Listener::begins`] is to be called.
+    Later,
+}
+
+/// Makes a subscription that is allowed.
 pub(crate) async fn join(
     server: &Server,
     session: &Arc<LiveSession>,
     channel: &ChannelName,
     message: Option<&Message>,
-) -> Result<bool, Refusal> {
+) -> Result<Joined, Refusal> {
     if channel.class() != Class::Broadcast {
         return Err(Refusal::new(error::META_SUBSCRIBE_DENIED));
     }
     if session.subscribed(channel) {
-        return Ok(false);
+        return Ok(Joined::Before);
     }
     let unsaid = Message::default();
-    accepted(server.listener().subscribe(session, channel, message.unwrap_or(&unsaid))).await?;
+    let begin = match server.listener().subscribe(session, channel, message.unwrap_or(&unsaid)) {
+        SubscribeFlow::Accept(begin) => begin,
+        SubscribeFlow::Refuse(refusal) => return Err(refusal),
+        SubscribeFlow::Wait(wait) => wait.await?,
+    };
     let made = {
         let _one_at_a_time = session.subscribing();
         let made = session.with(|s| s.subscribe(channel));
-        if let Ok(true) = made {
+        if let (Ok(true), Begin::Now) = (&made, begin) {
             server.channels().subscribe(channel, session, || server.setup_of(channel));
         }
         made
@@ -99,7 +129,11 @@ pub(crate) async fn join(
         // A parallel request was first, or the session has ended or has too many.
         Ok(false) | Err(_) => server.listener().unsubscribed(session, channel),
     }
-    made
+    Ok(match (made?, begin) {
+        (false, _) => Joined::Before,
+        (true, Begin::Now) => Joined::Now,
+        (true, Begin::AfterReply) => Joined::Later,
+    })
 }
 
 /// Ends a subscription to this very name. False when there was none.

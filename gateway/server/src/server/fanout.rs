@@ -16,8 +16,8 @@ impl Server {
     ///
     /// It passes the extensions, but no channel's listeners: for what is final, such as a broker's records.
     /// [`crate::ServerChannel::publish`] is the whole way.
-    pub fn publish(&self, channel: &ChannelName, delivery: Delivery) -> u64 {
-        match self.extended(None, None, Arc::new(delivery)) {
+    pub fn publish(&self, channel: &ChannelName, delivery: impl Into<Arc<Delivery>>) -> u64 {
+        match self.extended(None, None, delivery.into()) {
             Some(delivery) => self.fan_out_shared(None, channel, None, &delivery),
             None => 0,
         }
@@ -25,10 +25,10 @@ impl Server {
 
     /// The same for a message that a session once published, which came back some other way: where publishers do not get
     /// their own messages, it gets none. `tag`: the session's, as [`LiveSession::tag`] has it.
-    pub fn publish_of(&self, tag: &str, channel: &ChannelName, delivery: Delivery) -> u64 {
+    pub fn publish_of(&self, tag: &str, channel: &ChannelName, delivery: impl Into<Arc<Delivery>>) -> u64 {
         let matters = !self.settings().broadcast_to_publisher || self.channels().configured();
         let from = matters.then(|| self.channels().subscriber(channel, tag)).flatten();
-        match self.extended(from.as_ref(), None, Arc::new(delivery)) {
+        match self.extended(from.as_ref(), None, delivery.into()) {
             Some(delivery) => self.fan_out_shared(from.as_ref(), channel, None, &delivery),
             None => 0,
         }
@@ -75,6 +75,39 @@ impl Server {
         self.fan_out_shared(from, channel, there, &Arc::new(delivery))
     }
 
+    /// [`Server::publish_of`] for a sender who has what does not fit in a queue elsewhere: gives back the sessions whose
+    /// queue was full, instead of ending them.
+    pub fn publish_behind(
+        &self,
+        tag: Option<&str>,
+        channel: &ChannelName,
+        delivery: &Arc<Delivery>,
+    ) -> Vec<Arc<LiveSession>> {
+        let matters = !self.settings().broadcast_to_publisher || self.channels().configured();
+        let from = tag.filter(|_| matters).and_then(|tag| self.channels().subscriber(channel, tag));
+        match self.extended(from.as_ref(), None, Arc::clone(delivery)) {
+            Some(delivery) => self.offer_all(from.as_ref(), channel, None, &delivery).1,
+            None => Vec::new(),
+        }
+    }
+
+    /// From now on what is published on that channel or pattern, to which the session is subscribed, reaches it: for
+    /// subscriptions that were accepted with [`crate::hooks::Begin::AfterReply`], or [`Server::unreach`]ed.
+    pub fn reach(&self, session: &Arc<LiveSession>, channel: &ChannelName) {
+        let _one_at_a_time = session.subscribing();
+        if session.subscribed(channel) {
+            self.channels().subscribe(channel, session, || self.setup_of(channel));
+        }
+    }
+
+    /// What is published on that channel or pattern does not reach the session until [`Server::reach`], although it is
+    /// subscribed.
+    pub fn unreach(&self, session: &LiveSession, channel: &ChannelName) {
+        let _one_at_a_time = session.subscribing();
+        self.channels().unsubscribe(channel, session.key());
+        session.forget_overflow();
+    }
+
     fn fan_out_shared(
         &self,
         from: Option<&Arc<LiveSession>>,
@@ -82,6 +115,21 @@ impl Server {
         there: Option<Arc<Channel>>,
         delivery: &Arc<Delivery>,
     ) -> u64 {
+        let (queued, full) = self.offer_all(from, channel, there, delivery);
+        for session in &full {
+            self.end_session(session, EndReason::Overflow);
+        }
+        queued
+    }
+
+    /// How many it was queued for, and whose queue was full.
+    fn offer_all(
+        &self,
+        from: Option<&Arc<LiveSession>>,
+        channel: &ChannelName,
+        there: Option<Arc<Channel>>,
+        delivery: &Arc<Delivery>,
+    ) -> (u64, Vec<Arc<LiveSession>>) {
         let mut reached = self.channels().publish(channel, there, from.map(|from| &**from), delivery, self.flusher());
         for session in std::mem::take(&mut reached.apart) {
             match session.offer_apart(from, delivery, self.flusher()) {
@@ -90,13 +138,10 @@ impl Server {
                 Offered::Taken | Offered::Apart => {}
             }
         }
-        for session in &reached.full {
-            self.end_session(session, EndReason::Overflow);
-        }
         self.flusher().kick();
         let queued = reached.count - reached.full.len() as u64;
         self.stats().messages_queued.add(queued);
-        queued
+        (queued, reached.full)
     }
 
     /// Calls the listeners of this very channel.

@@ -11,6 +11,7 @@ use crate::listener::Stream;
 use crate::process::{self, Answer, Context, Processed};
 use crate::server::Server;
 use crate::session::LiveSession;
+use bayeux::channel::ChannelName;
 use bayeux::error;
 use bayeux::message::{self, ClientAdvice};
 use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
@@ -36,7 +37,7 @@ struct Connection {
     decoder: Decoder,
     session: Option<Arc<LiveSession>>,
     processing: Option<Boxed<Processed>>,
-    awaited: FuturesUnordered<Boxed<Vec<Reply>>>,
+    awaited: FuturesUnordered<Boxed<(Vec<Reply>, Vec<ChannelName>)>>,
     held: Option<Ticket>,
     /// The held connect's time, or the time by which there must be a session.
     due: Option<Instant>,
@@ -150,7 +151,10 @@ impl Connection {
                     self.processing = None;
                     self.processed(done);
                 }
-                Some(replies) = self.awaited.next(), if !self.awaited.is_empty() => self.send(replies),
+                Some((replies, begins)) = self.awaited.next(), if !self.awaited.is_empty() => {
+                    self.send(replies);
+                    self.begin(&begins);
+                }
                 () = async { match self.timer.as_mut() { Some(t) => t.await, None => std::future::pending().await } } => {
                     self.look_at_the_clock();
                 }
@@ -269,16 +273,24 @@ impl Connection {
         self.server.flusher().kick();
         if waits.is_empty() {
             self.send(replies);
+            self.begin(&done.begins);
         } else {
             self.awaited.push(Box::pin(async move {
                 replies.extend(join_all(waits).await);
-                replies
+                (replies, done.begins)
             }));
         }
         if done.handshaken
             && let Some(session) = &self.session
         {
             session.replied(Instant::now());
+        }
+    }
+
+    /// Replies are on their way: what was subscribed by their messages begins.
+    fn begin(&self, channels: &[ChannelName]) {
+        if let Some(session) = &self.session {
+            process::begin(&self.server, session, channels);
         }
     }
 
@@ -315,11 +327,15 @@ impl Connection {
 
     /// The reply of a connect that is answered now: with the messages before it, where only it may carry them.
     fn connected(&self, session: &LiveSession, mut reply: Reply) -> Reply {
+        let mut positions = self.server.listener().positions(session, None);
         if session.with(|s| s.connect_only()) {
             let (messages, batch) = session.take_for_connect();
             self.outlet.push_deliveries(&messages);
             reply.close_batch(batch);
+        } else if session.waiting().0 > 0 {
+            positions = None; // not all that is before them has gone out
         }
+        reply.tell_positions(positions);
         reply.tell_dropped(session.with(Session::take_untold));
         reply
     }

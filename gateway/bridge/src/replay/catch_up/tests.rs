@@ -120,7 +120,7 @@ impl World {
             Step::Join => {
                 if !self.live {
                     let (queue, room) = (&mut self.queue, self.room);
-                    let joined = self.reader.join(&self.ring, |message| {
+                    let joined = self.reader.join(&self.ring, |_, message| {
                         let full = queue.len() >= room;
                         if !full && message.2 == MINE {
                             queue.push_back((place(message.0, message.1), *message));
@@ -216,7 +216,7 @@ fn who_is_ahead_of_the_feed_waits_for_it() {
     assert!(ring.push(place(0, 1), (0, 1, 0u8), 1));
     assert!(!ring.push(place(0, 1), (0, 1, 0u8), 1), "a record that was read before is not kept again");
     let mut ahead = CatchUp::new(Cursor::from(place(0, 2)));
-    assert_eq!(ahead.join(&ring, |_| true), Join::Behind);
+    assert_eq!(ahead.join(&ring, |_, _| true), Join::Behind);
     assert!(ring.push(place(0, 2), (0, 2, 0u8), 1));
-    assert_eq!(ahead.join(&ring, |_| panic!("it has all of it")), Join::Live);
+    assert_eq!(ahead.join(&ring, |_, _| panic!("it has all of it")), Join::Live);
 }
