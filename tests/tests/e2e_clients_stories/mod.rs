@@ -130,7 +130,7 @@ async fn everyday(library: Library, transport: &str) {
     actor.ask("disconnect", json!({})).await;
     assert_eq!(error_of_a_connect(&gateway, &client_id).await, "402::session_unknown", "the session is gone");
     let counts = proxy.counts();
-    assert!(counts.pieces > 100 && counts.held > 10, "the connection was a bad one: {counts:?}");
+    assert!(counts.pieces > 100 && counts.held > 0, "the connection was a bad one: {counts:?}");
     peer.disconnect().await;
 }
 
