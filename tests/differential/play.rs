@@ -175,7 +175,7 @@ impl Player {
         let option = |name: &str| step.options.get(name).cloned();
         let default = if step.verb == "get" { "GET" } else { "POST" };
         let method = option("method").unwrap_or_else(|| default.to_owned());
-        let mut target = format!("/cometd{}", option("path").unwrap_or_default());
+        let mut target = format!("/cometd{}", option("path").unwrap_or_default().replace('^', "%"));
         let mut headers = Vec::new();
         match option("type").as_deref() {
             None if method == "POST" => headers.push(("Content-Type", "application/json".to_owned())),
