@@ -1,6 +1,6 @@
 //! Tells a case to one server and writes down what it says.
 
-use crate::script::{Case, Step};
+use crate::script::{Case, Step, Until, of as script_step};
 use crate::text::{self, hex, percent, sorted};
 use crate::wire::{self, Event, PATIENCE, Request, Response};
 use gateway_tests::bayeux::Socket;
@@ -395,14 +395,4 @@ impl Player {
         }
         plain
     }
-}
-
-enum Until {
-    Reply(String),
-    Messages(usize),
-    Closed,
-}
-
-fn script_step(client: &str, verb: &str, options: &BTreeMap<String, String>, rest: &str) -> Step {
-    Step { client: client.to_owned(), verb: verb.to_owned(), options: options.clone(), rest: rest.to_owned() }
 }
