@@ -107,21 +107,27 @@ impl ChannelName {
     }
 
     /// The names under which a subscription reaches this concrete channel, from the root's `/**` to the channel itself:
-    /// CometD's order of listeners. `/a/b` is reached by `/**`, `/a/**`, `/a/*` and `/a/b`.
+    /// CometD's order of listeners. `/a/b` is reached by `/**`, `/a/**`, `/a/*` and `/a/b`; a pattern by the deeper
+    /// patterns above it and by itself (CometD's `ChannelId.getAllIds`).
     pub fn for_each_reaching(&self, mut f: impl FnMut(&str)) {
         let name = self.as_str();
+        let wild = self.is_wild();
         let mut buffer = String::with_capacity(name.len() + 3);
         let mut parent_end = 0;
         for (i, _) in name.match_indices('/') {
             buffer.truncate(parent_end);
             buffer.push_str(&name[parent_end..i]);
             buffer.push_str("/**");
-            f(&buffer);
+            if buffer != name {
+                f(&buffer);
+            }
             parent_end = i;
         }
-        buffer.truncate(parent_end);
-        buffer.push_str("/*");
-        f(&buffer);
+        if !wild {
+            buffer.truncate(parent_end);
+            buffer.push_str("/*");
+            f(&buffer);
+        }
         f(name);
     }
 

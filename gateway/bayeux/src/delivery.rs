@@ -1,5 +1,6 @@
 //! What the server sends unasked: a message to a subscriber, serialized once and shared by all of them.
 
+use crate::message::{self, Message, MessageId};
 use crate::reply::{object_field, string};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -11,6 +12,7 @@ pub struct Delivery {
     channel: ByteString,
     json: Bytes,
     framed: [OnceLock<Bytes>; 2],
+    read: OnceLock<Box<Message>>,
 }
 
 /// In which of two framings a transport sends a delivery.
@@ -61,7 +63,30 @@ impl Delivery {
         out.extend_from_slice(if parts.data.is_empty() { b"null" } else { parts.data });
         object_field("ext", parts.ext, &mut out);
         out.push(b'}');
-        Delivery { channel, json: out.into(), framed: Default::default() }
+        Delivery { channel, json: out.into(), framed: Default::default(), read: OnceLock::new() }
+    }
+
+    /// Serializes a message as it is, but for its `clientId`, which is nobody's business, and for what the client's own
+    /// words for it are not (`id` unless it is a good one).
+    pub fn of(message: &Message) -> Self {
+        let id = match &message.id {
+            Some(MessageId::Valid(id)) => Some(&**id),
+            _ => None,
+        };
+        let named = [("advice", &message.advice), ("subscription", &message.subscription), ("ext", &message.ext)];
+        let mut other = message.other.clone();
+        other.extend(named.into_iter().filter_map(|(name, raw)| Some((name.into(), raw.clone()?))));
+        let data = message.data.as_deref().unwrap_or_default();
+        let channel = message.channel.clone().unwrap_or_default();
+        Delivery::new(channel, &DeliveryParts { id, data, other: &other, ..Default::default() })
+    }
+
+    /// It as a message again, for extensions: read by the first who needs it.
+    pub fn message(&self) -> &Message {
+        self.read.get_or_init(|| {
+            let read = message::parse(&self.json).ok().and_then(|mut messages| messages.pop());
+            Box::new(read.unwrap_or_else(|| Message { channel: Some(self.channel.clone()), ..Message::default() }))
+        })
     }
 
     /// The channel it is on.

@@ -12,6 +12,8 @@ pub const SESSION_UNKNOWN: &str = "402::session_unknown";
 pub const HANDSHAKE_DENIED: &str = "403::handshake_denied";
 /// A handshake beside other messages (the specification wants it alone).
 pub const HANDSHAKE_NOT_ALONE: &str = "400::handshake_not_alone";
+/// An extension, a listener or a filter would not have the message.
+pub const MESSAGE_DELETED: &str = "404::message_deleted";
 /// No `subscription`.
 pub const SUBSCRIPTION_MISSING: &str = "403::subscription_missing";
 /// `subscription` is not a channel, nor an array of channels.

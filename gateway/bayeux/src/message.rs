@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::fmt;
 use thiserror::Error;
 
+mod edit;
 mod number;
 
 /// The body is no envelope: not JSON, or not an array of objects (nor one object).
@@ -30,7 +31,7 @@ pub enum MessageId {
 }
 
 /// One message of an envelope. Absent fields are `None`; so are fields of JSON `null`, but for `ext`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// `channel`, if it is a string.
     pub channel: Option<ByteString>,

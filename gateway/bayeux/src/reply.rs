@@ -77,16 +77,23 @@ pub struct Refusal {
     pub error: ByteString,
     /// What the client should do.
     pub advice: Option<Advice>,
+    /// Fields of the reply's `ext`, raw JSON: a challenge, say.
+    pub ext: Vec<(ByteString, Bytes)>,
 }
 
 impl Refusal {
     /// With that error string and no advice.
     pub fn new(error: impl Into<ByteString>) -> Self {
-        Refusal { error: error.into(), advice: None }
+        Refusal { error: error.into(), advice: None, ext: Vec::new() }
     }
     /// With advice.
     pub fn with_advice(mut self, advice: Advice) -> Self {
         self.advice = Some(advice);
+        self
+    }
+    /// With a field of the reply's `ext`, raw JSON.
+    pub fn with_ext(mut self, name: impl Into<ByteString>, raw: impl Into<Bytes>) -> Self {
+        self.ext.push((name.into(), raw.into()));
         self
     }
 }
@@ -107,7 +114,7 @@ pub struct Reply {
     /// Fields of `ext`, raw JSON.
     pub ext: Vec<(ByteString, Bytes)>,
     /// Further top-level fields, raw JSON (handshake: clientId, version, …).
-    pub fields: Vec<(&'static str, Bytes)>,
+    pub fields: Vec<(ByteString, Bytes)>,
     /// The client asked for the server's time: [`Reply::tell_time`] answers it when the reply leaves.
     pub timesync: Option<TimeSync>,
 }
@@ -168,6 +175,7 @@ impl Reply {
     pub fn refuse(mut self, refusal: Refusal) -> Self {
         self.error = Some(refusal.error);
         self.advice = refusal.advice.or(self.advice);
+        self.ext.extend(refusal.ext);
         self
     }
 
@@ -180,7 +188,17 @@ impl Reply {
     pub fn string_field(&mut self, name: &'static str, value: &str) {
         let mut raw = Vec::with_capacity(value.len() + 2);
         string(value, &mut raw);
-        self.fields.push((name, raw.into()));
+        self.fields.push((ByteString::from_static(name), raw.into()));
+    }
+
+    /// Sets a top-level field, raw JSON.
+    pub fn set_field(&mut self, name: &str, raw: Bytes) {
+        set(&mut self.fields, name, raw);
+    }
+
+    /// Sets a field of `ext`, raw JSON.
+    pub fn set_ext(&mut self, name: &str, raw: Bytes) {
+        set(&mut self.ext, name, raw);
     }
 
     /// Answers a question about the time, if there was one. `now`: milliseconds since 1970.
@@ -251,6 +269,14 @@ impl Reply {
         }
         object_field("ext", &self.ext, out);
         out.push(b'}');
+    }
+}
+
+/// Sets a field among others, in its place if it was there.
+pub(crate) fn set(fields: &mut Vec<(ByteString, Bytes)>, name: &str, raw: Bytes) {
+    match fields.iter_mut().find(|(other, _)| *other == name) {
+        Some((_, old)) => *old = raw,
+        None => fields.push((name.into(), raw)),
     }
 }
 
