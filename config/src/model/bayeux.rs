@@ -57,6 +57,9 @@ pub struct Bayeux {
     /// Take an HTTP client's id for proof enough of who it is, without the cookie given at its handshake: for clients
     /// that keep no cookies.
     pub trust_client_session: bool,
+    /// Whether a client that is subscribed to a channel gets the messages that it publishes there itself. Of mapped
+    /// channels too, as far as the gateway knows the publisher: its own node's, where the broker keeps headers.
+    pub broadcast_to_publisher: bool,
     /// What happens on a channel that no mapping takes.
     pub unmapped_channels: UnmappedChannels,
     /// What happens on a `/service/**` channel that no service takes.
@@ -86,6 +89,7 @@ impl Default for Bayeux {
             callback_polling: CallbackPolling::default(),
             websocket: WebSocket::default(),
             trust_client_session: false,
+            broadcast_to_publisher: true,
             unmapped_channels: UnmappedChannels::Local,
             unmapped_services: UnmappedServices::Acknowledge,
             queue: Queue::default(),
@@ -113,6 +117,8 @@ pub enum Extension {
     Ack,
     /// Clients may ask for the gateway's time.
     Timesync,
+    /// Every message and reply says when it was sent, as a top-level `timestamp`: `Tue Nov 24 14:33:10 UTC 2026`.
+    Timestamp,
     /// Bytes travel as CometD's clients send them by `publishBinary`: mappings with `format: binary` store the bytes and
     /// deliver them in the form that the clients' binary extension decodes. Without it they deliver base64.
     Binary,

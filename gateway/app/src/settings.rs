@@ -37,9 +37,11 @@ pub(crate) fn server_settings(settings: &Config) -> ServerSettings {
         websocket: websocket(&bayeux.websocket),
         browser_cookie: browser_cookie(&bayeux.browser_cookie),
         gzip: bayeux.gzip,
+        broadcast_to_publisher: bayeux.broadcast_to_publisher,
         extensions: Extensions {
             ack: bayeux.extensions.contains(&config::Extension::Ack),
             timesync: bayeux.extensions.contains(&config::Extension::Timesync),
+            timestamp: bayeux.extensions.contains(&config::Extension::Timestamp),
         },
         origins: match settings.server.allowed_origins.is_empty() {
             true => Origins::Same,

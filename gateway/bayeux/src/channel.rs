@@ -19,6 +19,19 @@ pub enum Class {
     Broadcast,
 }
 
+impl Class {
+    /// By prefix. As in CometD, `/meta` and `/service` alone are broadcast channels.
+    pub fn of(name: &str) -> Class {
+        if name.starts_with("/meta/") {
+            Class::Meta
+        } else if name.starts_with("/service/") {
+            Class::Service
+        } else {
+            Class::Broadcast
+        }
+    }
+}
+
 /// Why a name is no channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ChannelError {
@@ -85,15 +98,9 @@ impl ChannelName {
         &self.0
     }
 
-    /// By prefix. As in CometD, `/meta` and `/service` alone are broadcast channels.
+    /// Its class: see [`Class::of`].
     pub fn class(&self) -> Class {
-        if self.0.starts_with("/meta/") {
-            Class::Meta
-        } else if self.0.starts_with("/service/") {
-            Class::Service
-        } else {
-            Class::Broadcast
-        }
+        Class::of(&self.0)
     }
 
     /// Ends in `*` or `**`.

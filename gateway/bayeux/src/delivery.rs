@@ -81,6 +81,11 @@ impl Delivery {
         Delivery::new(channel, &DeliveryParts { id, data, other: &other, ..Default::default() })
     }
 
+    /// The same message, changed.
+    pub fn changed(&self, message: &Message) -> Self {
+        Delivery::of(message)
+    }
+
     /// It as a message again, for extensions: read by the first who needs it.
     pub fn message(&self) -> &Message {
         self.read.get_or_init(|| {

@@ -1,15 +1,19 @@
 //! The server: what it holds, and what its owner can do with it.
 
+mod fanout;
+
 use crate::browsers::Browsers;
 use crate::expiry::{TICK, Wheel};
 use crate::flush::Flusher;
-use crate::hooks::{Listener, Policy};
+use crate::hooks::{Chain, Extension, Listener, Policy, ServerListener};
+use crate::process::Context;
 use crate::registry::{Channels, Sessions};
 use crate::session::{Identity, LiveSession};
 use crate::settings::ServerSettings;
 use crate::stats::Stats;
+use crate::timestamp::Timestamp;
 use bayeux::channel::ChannelName;
-use bayeux::delivery::Delivery;
+use bayeux::message::Message;
 use bayeux::session::{Carrier, EndReason, Options, Session, SessionOptions};
 use bytestring::ByteString;
 use rand::Rng;
@@ -26,6 +30,8 @@ pub(crate) struct Shared {
     options: Arc<SessionOptions>,
     policy: Arc<dyn Policy>,
     listener: Arc<dyn Listener>,
+    extensions: Chain<dyn Extension>,
+    listeners: Chain<dyn ServerListener>,
     channels: Channels,
     sessions: Sessions,
     browsers: Browsers,
@@ -45,6 +51,12 @@ impl std::fmt::Debug for Server {
     }
 }
 
+impl Shared {
+    pub(crate) fn broadcasts_to_publisher(&self) -> bool {
+        self.settings.broadcast_to_publisher
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         for task in self.tasks.get_mut() {
@@ -54,15 +66,29 @@ impl Drop for Shared {
 }
 
 impl Server {
-    /// A server with its background tasks; inside a tokio runtime.
+    /// A server with its background tasks; inside a tokio runtime. [`Server::builder`] takes more than these.
     pub fn new(settings: ServerSettings, policy: Arc<dyn Policy>, listener: Arc<dyn Listener>) -> Self {
+        Server::start(settings, policy, listener, Vec::new(), Vec::new())
+    }
+
+    pub(crate) fn start(
+        settings: ServerSettings,
+        policy: Arc<dyn Policy>,
+        listener: Arc<dyn Listener>,
+        extensions: Vec<Arc<dyn Extension>>,
+        listeners: Vec<Arc<dyn ServerListener>>,
+    ) -> Self {
         let lanes = std::thread::available_parallelism().map_or(2, usize::from).min(8);
         let flusher = Arc::new(Flusher::new(lanes));
+        let own_extensions =
+            settings.extensions.timestamp.then(|| Arc::new(Timestamp) as Arc<dyn Extension>).into_iter();
         let server = Server(Arc::new(Shared {
             options: Arc::new(settings.session.clone()),
             settings,
             policy,
             listener,
+            extensions: own_extensions.chain(extensions).collect(),
+            listeners: listeners.into_iter().collect(),
             channels: Channels::new(),
             sessions: Sessions::new(),
             browsers: Browsers::default(),
@@ -111,6 +137,14 @@ impl Server {
         &*self.0.listener
     }
 
+    pub(crate) fn extensions(&self) -> &Chain<dyn Extension> {
+        &self.0.extensions
+    }
+
+    pub(crate) fn listeners(&self) -> &Chain<dyn ServerListener> {
+        &self.0.listeners
+    }
+
     pub(crate) fn channels(&self) -> &Channels {
         &self.0.channels
     }
@@ -155,36 +189,28 @@ impl Server {
         })
     }
 
-    /// Sends a message to every session that is subscribed to its channel, once each; how many. What could not be
-    /// queued ends its session ([`bayeux::queue::Overflow`]), which is counted.
-    pub fn publish(&self, channel: &ChannelName, delivery: Delivery) -> u64 {
-        let (reached, full) = self.0.channels.publish(channel, &Arc::new(delivery), &self.0.flusher);
-        for session in &full {
-            self.end_session(session, EndReason::Overflow);
-        }
-        self.0.flusher.kick();
-        self.0.stats.messages_queued.add(reached - full.len() as u64);
-        reached - full.len() as u64
-    }
-
-    /// A new session. `carrier`: the transport of its handshake.
-    pub(crate) fn new_session(
-        &self,
-        identity: Identity,
-        carrier: Carrier,
-        browser: Option<ByteString>,
-    ) -> Arc<LiveSession> {
+    pub(crate) fn new_session(&self, identity: Identity, context: &Context, handshake: &Message) -> Arc<LiveSession> {
         let now = Instant::now();
         let mut rng = rand::rng();
         let key = self.0.keys.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(random_id(&mut rng, 32), Arc::clone(&self.0.options), carrier, now);
+        let session = Session::new(random_id(&mut rng, 32), Arc::clone(&self.0.options), context.carrier, now);
         let expires = session.expires().unwrap_or(now);
         let tag = random_id(&mut rng, 10);
-        let session =
-            Arc::new(LiveSession::new(key, session, tag, identity, (carrier, browser), Arc::downgrade(&self.0)));
+        let tag = context.local.as_ref().map_or(tag.clone(), |hint| format!("{hint}_{tag}").into());
+        let made_by = (context.carrier, context.browser.clone());
+        let session = Arc::new(LiveSession::new(key, session, tag, identity, made_by, &self.0));
+        if context.local.is_some() {
+            session.make_local();
+        }
         self.0.sessions.insert(Arc::clone(&session));
-        self.0.wheel.insert(&session, expires);
-        self.0.stats.handshakes.inc();
+        if context.local.is_none() {
+            self.0.wheel.insert(&session, expires);
+            self.0.stats.handshakes.inc();
+        }
+        if self.0.listeners.any() {
+            self.0.listeners.each(|listener| listener.session_added(&session, handshake));
+            session.tell(|listener| listener.added(&session, handshake));
+        }
         session
     }
 
@@ -197,11 +223,13 @@ impl Server {
 
     fn ended(&self, session: &LiveSession, reason: EndReason, subscriptions: &[ChannelName]) {
         self.0.sessions.remove(session.client_id());
+        self.0.listeners.each(|listener| listener.session_removed(session, reason));
         {
             let _one_at_a_time = session.subscribing();
             subscriptions.iter().for_each(|channel| self.0.channels.unsubscribe(channel, session.key()));
         }
-        subscriptions.iter().for_each(|channel| self.0.listener.unsubscribed(session, channel));
+        subscriptions.iter().for_each(|channel| self.left(session, channel));
+        session.tell(|listener| listener.removed(session, reason));
         let stats = &self.0.stats;
         match reason {
             EndReason::Overflow => {
@@ -264,6 +292,9 @@ async fn expire(shared: std::sync::Weak<Shared>) {
     loop {
         interval.tick().await;
         let Some(server) = shared.upgrade().map(Server) else { return };
+        for channel in server.0.channels.sweep() {
+            server.0.listeners.each(|listener| listener.channel_removed(&channel));
+        }
         let now = Instant::now();
         for session in server.0.wheel.due(now) {
             let dropped = session.take_dropped();

@@ -1,19 +1,23 @@
 //! A session that is alive: the pure state machine behind a lock, beside what carries it at the moment.
 
 use crate::flush::Flusher;
-use crate::server::Server;
 use crate::websocket::outlet::Outlet;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
 use bayeux::reply::Refusal;
-use bayeux::session::{Carrier, Connect, ConnectOutcome, EndReason, Push, Session, Ticket};
+use bayeux::session::{Carrier, Connect, ConnectOutcome, EndReason, Session, Ticket};
 use bytes::Bytes;
 use bytestring::ByteString;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+
+mod extras;
+mod offer;
+
+pub(crate) use offer::Offered;
 
 /// Who is behind a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,11 +46,14 @@ enum Link {
     None,
     Poll(oneshot::Sender<PollEnd>),
     Socket(Arc<Outlet>),
+    /// Whoever reads the queue of a local session.
+    Local(Arc<Notify>),
 }
 
 struct Inner {
     session: Session,
     link: Link,
+    extras: Option<Arc<extras::Extras>>,
 }
 
 /// A live session. Its methods take no time and wait for nothing.
@@ -62,6 +69,10 @@ pub struct LiveSession {
     /// Held while the session's own set of subscriptions and the registry change together. Taken before `inner`.
     subscribing: Mutex<()>,
     overflowing: AtomicBool,
+    /// It has extensions or listeners of its own.
+    apart: AtomicBool,
+    /// It does not get its own messages.
+    quiet: AtomicBool,
 }
 
 impl std::fmt::Debug for LiveSession {
@@ -77,7 +88,7 @@ impl LiveSession {
         tag: ByteString,
         identity: Identity,
         (made_by, browser): (Carrier, Option<ByteString>),
-        server: Weak<crate::server::Shared>,
+        server: &Arc<crate::server::Shared>,
     ) -> Self {
         LiveSession {
             key,
@@ -86,10 +97,12 @@ impl LiveSession {
             identity,
             browser,
             made_by,
-            server,
-            inner: Mutex::new(Inner { session, link: Link::None }),
+            quiet: AtomicBool::new(!server.broadcasts_to_publisher()),
+            server: Arc::downgrade(server),
+            inner: Mutex::new(Inner { session, link: Link::None, extras: None }),
             subscribing: Mutex::default(),
             overflowing: AtomicBool::new(false),
+            apart: AtomicBool::new(false),
         }
     }
 
@@ -128,33 +141,28 @@ impl LiveSession {
         self.inner.lock().session.waiting()
     }
 
-    /// Queues a message for this session alone, and sends it on its way.
-    pub fn deliver(&self, delivery: Arc<Delivery>) {
-        let Some(shared) = self.server.upgrade() else { return };
-        let server = Server::from_shared(shared);
-        if self.enqueue(&delivery, server.flusher()) {
-            server.end_session(self, EndReason::Overflow);
-        }
-        server.flusher().kick();
+    /// It is a session of the server's own, without a client.
+    pub fn is_local(&self) -> bool {
+        matches!(self.inner.lock().link, Link::Local(_))
     }
 
-    /// Puts a message into the queue and wakes what carries the session. True when the queue is full and the session is
-    /// to be ended (told once). The caller kicks the flusher when it has queued all it has.
-    pub(crate) fn enqueue(&self, delivery: &Arc<Delivery>, flusher: &Flusher) -> bool {
-        let mut inner = self.inner.lock();
-        match inner.session.push(Arc::clone(delivery)) {
-            Push::Gone | Push::Waits => false,
-            Push::Overflow => !self.overflowing.swap(true, Ordering::Relaxed),
-            Push::Wake => {
-                self.wake(&mut inner, flusher);
-                false
-            }
+    /// It is one of the server's own from now on.
+    pub(crate) fn make_local(&self) {
+        self.inner.lock().link = Link::Local(Arc::default());
+    }
+
+    /// What wakes whoever reads a local session's queue.
+    pub(crate) fn reader(&self) -> Option<Arc<Notify>> {
+        match &self.inner.lock().link {
+            Link::Local(reader) => Some(Arc::clone(reader)),
+            _ => None,
         }
     }
 
     fn wake(&self, inner: &mut Inner, flusher: &Flusher) {
         match &inner.link {
             Link::None => {}
+            Link::Local(reader) => reader.notify_one(),
             Link::Socket(outlet) if inner.session.connect_only() => {
                 if let Some(ticket) = inner.session.take_polling_hold(Instant::now()) {
                     outlet.release(ticket);
@@ -329,7 +337,7 @@ impl LiveSession {
     pub(crate) fn drain(&self) {
         let mut inner = self.inner.lock();
         match &inner.link {
-            Link::None => {}
+            Link::None | Link::Local(_) => {}
             Link::Poll(_) => {
                 if let Link::Poll(poll) = std::mem::replace(&mut inner.link, Link::None) {
                     let _ = poll.send(PollEnd::Draining);
@@ -345,6 +353,7 @@ impl Inner {
         let subscriptions = self.session.end(reason)?;
         match std::mem::replace(&mut self.link, Link::None) {
             Link::None => {}
+            Link::Local(reader) => reader.notify_one(),
             Link::Poll(poll) => {
                 let _ = poll.send(PollEnd::Ended(reason));
             }

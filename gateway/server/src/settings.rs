@@ -25,11 +25,13 @@ pub struct Extensions {
     pub ack: bool,
     /// Clients may ask for the server's time.
     pub timesync: bool,
+    /// Everything that is sent says when, as [`Timestamp`](crate::Timestamp) has it.
+    pub timestamp: bool,
 }
 
 impl Default for Extensions {
     fn default() -> Self {
-        Extensions { ack: true, timesync: true }
+        Extensions { ack: true, timesync: true, timestamp: false }
     }
 }
 
@@ -56,6 +58,8 @@ pub struct ServerSettings {
     pub origins: Origins,
     /// The extensions that clients may use.
     pub extensions: Extensions,
+    /// Whether a publisher that is subscribed gets its own messages; sessions and channels may be set otherwise.
+    pub broadcast_to_publisher: bool,
     /// How many frames with publishes of one WebSocket may wait for their outcome: above it the socket is not read.
     pub max_in_flight: usize,
     /// How long a WebSocket may be without a session.
@@ -75,6 +79,7 @@ impl Default for ServerSettings {
             gzip: false,
             origins: Origins::Same,
             extensions: Extensions::default(),
+            broadcast_to_publisher: true,
             max_in_flight: 4_096,
             handshake_timeout: Duration::from_secs(30),
         }

@@ -7,7 +7,7 @@ use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux::message::{Message, MessageId};
 use bayeux::reply::Refusal;
 use bayeux::session::{Carrier, EndReason};
-use bayeux_server::hooks::{BoxFuture, Handshake, Listener, Policy, Publish, PublishFlow, SubscribeFlow};
+use bayeux_server::hooks::{Attempt, Eventually, Handshake, Listener, Policy, Publish, PublishFlow, SubscribeFlow};
 use bayeux_server::{Identity, LiveSession, Server, ServerSettings, http, listener};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -25,22 +25,23 @@ struct House {
 }
 
 impl Policy for House {
-    fn handshake(&self, handshake: &Handshake<'_>) -> BoxFuture<Result<Identity, Refusal>> {
+    fn handshake<'a>(&'a self, handshake: &'a Handshake<'a>) -> Eventually<'a, Result<Identity, Refusal>> {
         let stranger = handshake.headers.contains_key("authorization");
         let answer = if stranger { Err(Refusal::new("403::handshake_denied")) } else { Ok(Identity::default()) };
-        Box::pin(std::future::ready(answer))
+        answer.into()
     }
-    fn subscribe(&self, _: &LiveSession, channel: &ChannelName) -> Result<(), Refusal> {
-        match channel.as_str().starts_with("/closed/") {
-            true => Err(Refusal::new("403:denied_by_rule:subscribe_denied")),
-            false => Ok(()),
-        }
+    fn subscribe<'a>(&'a self, attempt: &'a Attempt<'a>) -> Eventually<'a, Result<(), Refusal>> {
+        open(attempt).into()
     }
-    fn publish(&self, _: &LiveSession, channel: &ChannelName) -> Result<(), Refusal> {
-        match channel.as_str().starts_with("/closed/") {
-            true => Err(Refusal::new("403:denied_by_rule:publish_denied")),
-            false => Ok(()),
-        }
+    fn publish<'a>(&'a self, attempt: &'a Attempt<'a>) -> Eventually<'a, Result<(), Refusal>> {
+        open(attempt).into()
+    }
+}
+
+fn open(attempt: &Attempt<'_>) -> Result<(), Refusal> {
+    match attempt.channel.as_str().starts_with("/closed/") {
+        true => Err(attempt.denied_for("denied_by_rule")),
+        false => Ok(()),
     }
 }
 

@@ -45,6 +45,11 @@ impl Message {
         set(&mut self.other, name, json(value));
     }
 
+    /// The same, with raw JSON.
+    pub fn set_raw_field(&mut self, name: &str, raw: Bytes) {
+        set(&mut self.other, name, raw);
+    }
+
     /// Takes a top-level field away that the protocol has no name for.
     pub fn remove_field(&mut self, name: &str) {
         self.other.retain(|(other, _)| other != name);

@@ -87,7 +87,7 @@ pub(super) async fn exchange(
     if superseded {
         return server.settings().http(context.carrier).duplicate_connect_status.into_response();
     }
-    replies.iter_mut().for_each(|reply| reply.tell_time(process::now_millis()));
+    process::finish_replies(&server, session.as_deref(), &mut replies);
     let mut body = Body::new(callback.as_deref());
     let mut replies = replies.into_iter();
     if processed.handshaken {

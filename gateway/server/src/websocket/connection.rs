@@ -85,6 +85,7 @@ pub(crate) async fn drive(
             secure: false,
             cross_site: false,
             max_sessions: -1,
+            local: None,
         }),
         tls,
         buffer,
@@ -380,10 +381,10 @@ impl Connection {
 
     /// Replies of one envelope go in one frame.
     fn send(&self, mut replies: Vec<Reply>) {
+        process::finish_replies(&self.server, self.session.as_deref(), &mut replies);
         if replies.is_empty() {
             return;
         }
-        replies.iter_mut().for_each(|reply| reply.tell_time(process::now_millis()));
         let mut json = Vec::with_capacity(96 * replies.len());
         json.push(b'[');
         for (i, reply) in replies.iter().enumerate() {

@@ -1,0 +1,63 @@
+//! Handshakes.
+
+use super::{Answer, Context, Processed, deleted, heard, timed};
+use crate::hooks::Handshake;
+use crate::server::Server;
+use bayeux::channel::ChannelName;
+use bayeux::error;
+use bayeux::message::Message;
+use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
+use bayeux::session::{Carrier, Session};
+use bytes::Bytes;
+use bytestring::ByteString;
+
+pub(super) async fn handshake(
+    server: &Server,
+    context: &Context,
+    processed: &mut Processed,
+    channel: &ChannelName,
+    mut message: Message,
+    mut reply: Reply,
+    alone: bool,
+) -> Answer {
+    timed(server, &message, &mut reply);
+    let none = Advice::new(Reconnect::None, 0);
+    if !alone {
+        let refusal = Refusal::new(error::HANDSHAKE_NOT_ALONE).with_advice(Advice::new(Reconnect::Handshake, 0));
+        return Answer::Reply(reply.refuse(refusal));
+    }
+    if server.draining() && context.local.is_none() {
+        let advice = Advice::new(Reconnect::Handshake, server.drain_interval());
+        return Answer::Reply(reply.refuse(Refusal::new(error::DRAINING).with_advice(advice)));
+    }
+    if heard(server, None, channel, &mut message).await.is_none() {
+        return deleted(reply);
+    }
+    let asked = Handshake { message: &message, headers: &context.headers, local: context.local.is_some() };
+    let identity = match server.policy().handshake(&asked).await {
+        Ok(identity) => identity,
+        Err(refusal) => {
+            let refusal = if refusal.advice.is_none() { refusal.with_advice(none) } else { refusal };
+            return Answer::Reply(reply.refuse(refusal));
+        }
+    };
+    let session = server.new_session(identity, context, &message);
+    reply.string_field("clientId", session.client_id());
+    reply.string_field("version", "1.0");
+    reply.string_field("minimumVersion", "1.0");
+    let types = connection_types(&server.settings().transports);
+    reply.fields.push((ByteString::from_static("supportedConnectionTypes"), types));
+    reply.advice = Some(session.with(Session::handshake_advice));
+    if server.settings().extensions.ack && message.ext_field("ack").is_some_and(|asked| asked == "true") {
+        session.with(Session::acknowledge);
+        reply.ext.push((ByteString::from_static("ack"), Bytes::from_static(b"true")));
+    }
+    processed.session = Some(session);
+    processed.handshaken = true;
+    Answer::Reply(reply)
+}
+
+fn connection_types(transports: &[Carrier]) -> Bytes {
+    let names: Vec<_> = transports.iter().map(|t| format!("\"{}\"", t.as_str())).collect();
+    format!("[{}]", names.join(",")).into()
+}

@@ -1,0 +1,106 @@
+//! What goes out: past the server's extensions, to one session or to all that are subscribed.
+
+use super::Server;
+use crate::hooks::ChannelListener;
+use crate::registry::Channel;
+use crate::session::{LiveSession, Offered};
+use bayeux::channel::ChannelName;
+use bayeux::delivery::Delivery;
+use bayeux::message::Message;
+use bayeux::session::EndReason;
+use std::sync::Arc;
+
+impl Server {
+    /// Sends a message to every session that is subscribed to its channel, once each; how many. What could not be
+    /// queued ends its session ([`bayeux::queue::Overflow`]), which is counted.
+    ///
+    /// It passes the extensions, but no channel's listeners: for what is final, such as a broker's records.
+    /// [`crate::ServerChannel::publish`] is the whole way.
+    pub fn publish(&self, channel: &ChannelName, delivery: Delivery) -> u64 {
+        match self.extended(None, None, Arc::new(delivery)) {
+            Some(delivery) => self.fan_out_shared(None, channel, None, &delivery),
+            None => 0,
+        }
+    }
+
+    /// The server's extensions, for a message that goes out. False: vetoed.
+    pub(crate) fn outgoing(
+        &self,
+        from: Option<&Arc<LiveSession>>,
+        to: Option<&LiveSession>,
+        message: &mut Message,
+    ) -> bool {
+        if !self.extensions().any() {
+            return true;
+        }
+        let all = self.extensions().all();
+        !all.iter().rev().any(|(_, extension)| extension.outgoing(from, to, message).vetoed())
+    }
+
+    /// The same for one that is serialized already.
+    pub(crate) fn extended(
+        &self,
+        from: Option<&Arc<LiveSession>>,
+        to: Option<&LiveSession>,
+        delivery: Arc<Delivery>,
+    ) -> Option<Arc<Delivery>> {
+        if !self.extensions().any() {
+            return Some(delivery);
+        }
+        let mut message = delivery.message().clone();
+        if !self.outgoing(from, to, &mut message) {
+            return None;
+        }
+        Some(if message == *delivery.message() { delivery } else { Arc::new(delivery.changed(&message)) })
+    }
+
+    pub(crate) fn fan_out(
+        &self,
+        from: Option<&Arc<LiveSession>>,
+        channel: &ChannelName,
+        there: Option<Arc<Channel>>,
+        delivery: Delivery,
+    ) -> u64 {
+        self.fan_out_shared(from, channel, there, &Arc::new(delivery))
+    }
+
+    fn fan_out_shared(
+        &self,
+        from: Option<&Arc<LiveSession>>,
+        channel: &ChannelName,
+        there: Option<Arc<Channel>>,
+        delivery: &Arc<Delivery>,
+    ) -> u64 {
+        let mut reached = self.channels().publish(channel, there, from.map(|from| &**from), delivery, self.flusher());
+        for session in std::mem::take(&mut reached.apart) {
+            match session.offer_apart(from, delivery, self.flusher()) {
+                Offered::Full => reached.full.push(session),
+                Offered::Vetoed => reached.count -= 1,
+                Offered::Taken | Offered::Apart => {}
+            }
+        }
+        for session in &reached.full {
+            self.end_session(session, EndReason::Overflow);
+        }
+        self.flusher().kick();
+        let queued = reached.count - reached.full.len() as u64;
+        self.stats().messages_queued.add(queued);
+        queued
+    }
+
+    /// Calls the listeners of this very channel.
+    pub(crate) fn tell_channel(&self, channel: &ChannelName, f: impl Fn(&dyn ChannelListener)) {
+        if self.channels().configured()
+            && let Some(setup) = self.channels().get(channel.as_str()).and_then(|channel| channel.setup())
+        {
+            setup.listeners.iter().for_each(|(_, listener)| f(&**listener));
+        }
+    }
+
+    /// A subscription has ended: whoever wants to know is told.
+    pub(crate) fn left(&self, session: &LiveSession, channel: &ChannelName) {
+        self.tell_channel(channel, |listener| listener.unsubscribed(session, channel));
+        self.listeners().each(|listener| listener.unsubscribed(session, channel));
+        self.listener().unsubscribed(session, channel);
+    }
+}

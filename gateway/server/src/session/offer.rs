@@ -1,0 +1,107 @@
+//! The way of a message into a session's queue.
+
+use super::LiveSession;
+use crate::flush::Flusher;
+use crate::server::Server;
+use bayeux::channel::Class;
+use bayeux::delivery::Delivery;
+use bayeux::session::{EndReason, Push};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What became of a message that a session was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It is queued, or the session has ended and needs it no more.
+    Taken,
+    /// The queue is full, and the session is to be ended (said once).
+    Full,
+    /// An extension or listener of the session would not have it.
+    Vetoed,
+    /// Not offered yet: the session has extensions or listeners, to be called when nothing is locked.
+    Apart,
+}
+
+impl LiveSession {
+    /// Queues a message for this session alone, past the extensions, and sends it on its way.
+    pub fn deliver(&self, delivery: Arc<Delivery>) {
+        self.deliver_from(None, delivery);
+    }
+
+    /// The same, as a message of that session: one that does not get its own gets no message of itself on a broadcast
+    /// channel.
+    pub fn deliver_from(&self, from: Option<&Arc<LiveSession>>, delivery: Arc<Delivery>) {
+        let Some(server) = self.server.upgrade().map(Server::from_shared) else { return };
+        let own = from.is_some_and(|from| from.key() == self.key);
+        if own && self.is_quiet() && Class::of(delivery.channel()) == Class::Broadcast {
+            return;
+        }
+        let Some(delivery) = server.extended(from, Some(self), delivery) else { return };
+        let offered = match self.offer(&delivery, server.flusher()) {
+            Offered::Apart => self.offer_apart(from, &delivery, server.flusher()),
+            offered => offered,
+        };
+        if offered == Offered::Full {
+            server.end_session(self, EndReason::Overflow);
+        }
+        server.flusher().kick();
+    }
+
+    /// Queues a message, unless the session has extensions or listeners. The caller kicks the flusher when it has queued all
+    /// it has.
+    pub(crate) fn offer(&self, delivery: &Arc<Delivery>, flusher: &Flusher) -> Offered {
+        if self.is_apart() { Offered::Apart } else { self.enqueue(delivery, flusher) }
+    }
+
+    /// Puts a message into the queue and wakes what carries the session.
+    fn enqueue(&self, delivery: &Arc<Delivery>, flusher: &Flusher) -> Offered {
+        let mut inner = self.inner.lock();
+        match inner.session.push(Arc::clone(delivery)) {
+            Push::Gone | Push::Waits => Offered::Taken,
+            Push::Overflow => match self.overflowing.swap(true, Ordering::Relaxed) {
+                false => Offered::Full,
+                true => Offered::Taken,
+            },
+            Push::Wake => {
+                self.wake(&mut inner, flusher);
+                Offered::Taken
+            }
+        }
+    }
+
+    /// Queues a message, past the session's extensions and listeners: nothing is locked while they are called.
+    pub(crate) fn offer_apart(
+        &self,
+        from: Option<&Arc<LiveSession>>,
+        delivery: &Arc<Delivery>,
+        flusher: &Flusher,
+    ) -> Offered {
+        let Some(extras) = self.extras() else { return self.enqueue(delivery, flusher) };
+        let mut delivery = Arc::clone(delivery);
+        if extras.extensions.any() {
+            let mut message = delivery.message().clone();
+            for (_, extension) in extras.extensions.all().iter().rev() {
+                if extension.outgoing(from, self, &mut message).vetoed() {
+                    return Offered::Vetoed;
+                }
+            }
+            if message != *delivery.message() {
+                delivery = Arc::new(delivery.changed(&message));
+            }
+        }
+        let listeners = extras.listeners.all();
+        if listeners.iter().any(|(_, listener)| listener.message(from, self, &delivery).vetoed()) {
+            return Offered::Vetoed;
+        }
+        let offered = self.enqueue(&delivery, flusher);
+        match offered {
+            Offered::Full if listeners.iter().any(|(_, l)| l.queue_full(self, &delivery).vetoed()) => {
+                self.overflowing.store(false, Ordering::Relaxed);
+                return Offered::Vetoed;
+            }
+            Offered::Taken => listeners.iter().for_each(|(_, listener)| listener.queued(from, self, &delivery)),
+            _ => {}
+        }
+        offered
+    }
+}
