@@ -1,6 +1,7 @@
 //! Egress: a record becomes a message, serialized once and shared by all who are subscribed.
 
 use crate::feed::Newcomers;
+use crate::ingest::ORIGIN_HEADER;
 use crate::mapping::{EgressError, Include, LAST_HEADER, OnError, Table, chunk_data};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use base64::Engine as _;
@@ -39,7 +40,11 @@ impl Reader {
     pub(crate) fn deliver(&mut self, record: &Inbound) -> Verdict {
         match self.message(record) {
             Ok(Some((channel, delivery))) => {
-                self.server.publish(&channel, delivery);
+                let origin = record.header(ORIGIN_HEADER).and_then(|raw| std::str::from_utf8(raw).ok());
+                match origin.and_then(|origin| origin.rsplit_once('/')) {
+                    Some((_, tag)) => self.server.publish_of(tag, &channel, delivery),
+                    None => self.server.publish(&channel, delivery),
+                };
                 Verdict::Done
             }
             Ok(None) => Verdict::Done,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The header that names where a record came from: `<node>/<session tag>`.
-const ORIGIN_HEADER: &str = "bayeux-origin";
+pub(crate) const ORIGIN_HEADER: &str = "bayeux-origin";
 /// The header that names the publisher, set by the gateway only.
 const USER_HEADER: &str = "bayeux-user";
 /// What a publisher is advised when there is too much: milliseconds.

@@ -269,6 +269,17 @@ impl Channels {
         gone
     }
 
+    /// The session of that tag, if a subscription of it reaches the channel. Looks at every subscriber.
+    pub(crate) fn subscriber(&self, channel: &ChannelName, tag: &str) -> Option<Arc<LiveSession>> {
+        let mut found = None;
+        channel.for_each_reaching(|name| {
+            if let (None, Some(channel)) = (&found, self.get(name)) {
+                found = channel.subscribers.read().list.iter().find(|session| session.tag() == tag).cloned();
+            }
+        });
+        found
+    }
+
     /// All names.
     pub(crate) fn names(&self) -> Vec<ChannelName> {
         self.shards.iter().flat_map(|shard| shard.read().values().map(|c| c.name.clone()).collect::<Vec<_>>()).collect()

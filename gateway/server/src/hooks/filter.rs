@@ -2,7 +2,7 @@
 
 use super::{ChannelListener, Eventually, Flow};
 use crate::session::LiveSession;
-use bayeux::channel::ChannelName;
+use bayeux::channel::{ChannelName, Class};
 use bayeux::message::Message;
 use regex::Regex;
 use serde_json::Value;
@@ -83,6 +83,9 @@ impl ChannelListener for Filters {
         channel: &'a ChannelName,
         message: &'a mut Message,
     ) -> Eventually<'a, Flow> {
+        if channel.class() == Class::Meta {
+            return Flow::Pass.into(); // of a filter at `/**`: they have no data
+        }
         let Some(before) = message.data_as::<Value>().filter(|data| !data.is_null()) else {
             return Flow::Veto.into();
         };

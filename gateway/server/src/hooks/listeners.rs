@@ -48,7 +48,8 @@ pub trait ServerListener: Send + Sync + 'static {
 /// Stands at a channel or pattern, and hears of every channel that this reaches (CometD's `ServerChannel.MessageListener`)
 /// and of its own subscribers (`SubscriptionListener`). A channel with listeners is not swept.
 pub trait ChannelListener: Send + Sync + 'static {
-    /// A message is published on `channel`, or sent to a service, or is a meta message: before anybody gets it. May change
+    /// A message is published on `channel`, or sent to a service, or is a meta message (`/**` reaches these too): before
+    /// anybody gets it. May change
     /// it, answer it, or veto it. The sender's next messages wait for it; nobody else does.
     fn message<'a>(
         &'a self,

@@ -23,6 +23,17 @@ impl Server {
         }
     }
 
+    /// The same for a message that a session once published, which came back some other way: where publishers do not get
+    /// their own messages, it gets none. `tag`: the session's, as [`LiveSession::tag`] has it.
+    pub fn publish_of(&self, tag: &str, channel: &ChannelName, delivery: Delivery) -> u64 {
+        let matters = !self.settings().broadcast_to_publisher || self.channels().configured();
+        let from = matters.then(|| self.channels().subscriber(channel, tag)).flatten();
+        match self.extended(from.as_ref(), None, Arc::new(delivery)) {
+            Some(delivery) => self.fan_out_shared(from.as_ref(), channel, None, &delivery),
+            None => 0,
+        }
+    }
+
     /// The server's extensions, for a message that goes out. False: vetoed.
     pub(crate) fn outgoing(
         &self,

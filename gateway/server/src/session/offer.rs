@@ -4,8 +4,10 @@ use super::LiveSession;
 use crate::flush::Flusher;
 use crate::server::Server;
 use bayeux::channel::Class;
-use bayeux::delivery::Delivery;
+use bayeux::delivery::{Delivery, DeliveryParts};
+use bayeux::message::{Message, MessageId};
 use bayeux::session::{EndReason, Push};
+use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -45,6 +47,27 @@ impl LiveSession {
             server.end_session(self, EndReason::Overflow);
         }
         server.flusher().kick();
+    }
+
+    /// Answers a message that the session has sent to a service, in the form that `remoteCall()` of CometD's clients
+    /// understands.
+    pub fn answer(&self, question: &Message, data: impl Serialize) {
+        self.deliver_answer(question, true, &data);
+    }
+
+    /// The same for what went wrong: `data` says how.
+    pub fn answer_failure(&self, question: &Message, data: impl Serialize) {
+        self.deliver_answer(question, false, &data);
+    }
+
+    fn deliver_answer(&self, question: &Message, successful: bool, data: &impl Serialize) {
+        let id = match &question.id {
+            Some(MessageId::Valid(id)) => Some(&**id),
+            _ => None,
+        };
+        let data = serde_json::to_vec(data).unwrap_or_default();
+        let parts = DeliveryParts { id, successful: Some(successful), data: &data, ..Default::default() };
+        self.deliver(Arc::new(Delivery::new(question.channel.clone().unwrap_or_default(), &parts)));
     }
 
     /// Queues a message, unless the session has extensions or listeners. The caller kicks the flusher when it has queued all
