@@ -60,6 +60,7 @@ impl Server {
             carrier: Carrier::WebSocket,
             headers: Arc::new(HeaderMap::new()),
             browser: None,
+            secure: false,
             cross_site: false,
             max_sessions: -1,
             local: Some(hint.into()),
