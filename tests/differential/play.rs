@@ -1,6 +1,6 @@
 //! Tells a case to one server and writes down what it says.
 
-use crate::script::{Case, Step};
+use crate::script::{Case, Step, Until, of as script_step};
 use crate::text::{self, hex, percent, sorted};
 use crate::wire::{self, Event, PATIENCE, Request, Response};
 use gateway_tests::bayeux::Socket;
@@ -175,7 +175,7 @@ impl Player {
         let option = |name: &str| step.options.get(name).cloned();
         let default = if step.verb == "get" { "GET" } else { "POST" };
         let method = option("method").unwrap_or_else(|| default.to_owned());
-        let mut target = format!("/cometd{}", option("path").unwrap_or_default());
+        let mut target = format!("/cometd{}", option("path").unwrap_or_default().replace('^', "%"));
         let mut headers = Vec::new();
         match option("type").as_deref() {
             None if method == "POST" => headers.push(("Content-Type", "application/json".to_owned())),
@@ -395,14 +395,4 @@ impl Player {
         }
         plain
     }
-}
-
-enum Until {
-    Reply(String),
-    Messages(usize),
-    Closed,
-}
-
-fn script_step(client: &str, verb: &str, options: &BTreeMap<String, String>, rest: &str) -> Step {
-    Step { client: client.to_owned(), verb: verb.to_owned(), options: options.clone(), rest: rest.to_owned() }
 }

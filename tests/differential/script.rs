@@ -73,3 +73,15 @@ fn step(client: &str, rest: &str) -> Step {
     }
     Step { client: client.to_owned(), verb: verb.to_owned(), options, rest: rest.to_owned() }
 }
+
+/// A step of other options than its own words.
+pub fn of(client: &str, verb: &str, options: &BTreeMap<String, String>, rest: &str) -> Step {
+    Step { client: client.to_owned(), verb: verb.to_owned(), options: options.clone(), rest: rest.to_owned() }
+}
+
+/// What frames are read up to.
+pub enum Until {
+    Reply(String),
+    Messages(usize),
+    Closed,
+}

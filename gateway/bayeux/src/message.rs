@@ -125,10 +125,30 @@ fn text(whole: &Bytes, raw: &RawValue) -> Option<ByteString> {
     let raw = raw.get();
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
-        serde_json::from_str::<String>(raw).ok().map(ByteString::from)
+        serde_json::from_str::<String>(raw).ok().or_else(|| with_lone_surrogates(raw)).map(ByteString::from)
     } else {
         ByteString::try_from(slice(whole, inner)).ok()
     }
+}
+
+/// A JSON string that has halves of surrogate pairs, which are no characters: `?` in their place, as Java writes them.
+fn with_lone_surrogates(raw: &str) -> Option<String> {
+    struct Lossy;
+    impl Visitor<'_> for Lossy {
+        type Value = String;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<String, E> {
+            // serde_json gives such a half as three bytes that are no UTF-8.
+            let text = bytes.utf8_chunks().map(|chunk| match chunk.invalid() {
+                [0xED] => [chunk.valid(), "?"].concat(),
+                _ => chunk.valid().to_owned(),
+            });
+            Ok(text.collect())
+        }
+    }
+    serde::Deserializer::deserialize_bytes(&mut serde_json::Deserializer::from_str(raw), Lossy).ok()
 }
 
 fn message_id(whole: &Bytes, raw: &RawValue) -> MessageId {
@@ -310,6 +330,13 @@ mod tests {
         let message = one(r#"[{"chann\u0065l":"\/a\u002fb","x":1}]"#);
         assert_eq!(message.channel.unwrap(), "/a/b");
         assert_eq!(message.other[0].0, "x");
+    }
+
+    #[test]
+    fn halves_of_surrogate_pairs_are_question_marks() {
+        let message = one(r#"{"channel":"/\ud800a\udc00","id":"\ud83d\ude00\udbff"}"#);
+        assert_eq!(message.channel.unwrap(), "/?a?");
+        assert_eq!(message.id, Some(MessageId::Invalid("\u{1F600}?".into())));
     }
 
     #[test]

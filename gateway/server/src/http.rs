@@ -201,3 +201,10 @@ fn malformed(server: &Server, status: StatusCode, text: &'static str) -> Respons
     body.push(b']');
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
+
+#[cfg(test)]
+#[path = "http/tests/callback_property.rs"]
+mod callback_property;
+#[cfg(test)]
+#[path = "http/tests/corpus.rs"]
+mod corpus;

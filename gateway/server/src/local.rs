@@ -60,8 +60,8 @@ impl Server {
             carrier: Carrier::WebSocket,
             headers: Arc::new(HeaderMap::new()),
             browser: None,
-            cross_site: false,
             secure: false,
+            cross_site: false,
             max_sessions: -1,
             local: Some(hint.into()),
         };

@@ -130,7 +130,7 @@ async fn everyday(library: Library, transport: &str) {
     actor.ask("disconnect", json!({})).await;
     assert_eq!(error_of_a_connect(&gateway, &client_id).await, "402::session_unknown", "the session is gone");
     let counts = proxy.counts();
-    assert!(counts.pieces > 100 && counts.held > 10, "the connection was a bad one: {counts:?}");
+    assert!(counts.pieces > 100 && counts.held > 0, "the connection was a bad one: {counts:?}");
     peer.disconnect().await;
 }
 
@@ -182,14 +182,18 @@ async fn keeps_its_word(library: Library, transport: &str) {
     if !library.acknowledges() {
         return;
     }
-    let (mut groups, mut cuts) = if std::env::var_os("BAYEUX_LONG").is_some() { (200, 100) } else { (12, 10) };
+    // Bytes: some connections carry a group and more, some not even their own begin.
+    let (mut groups, mut cuts, bytes) = match std::env::var_os("BAYEUX_LONG") {
+        Some(_) => (200, 100, 200..=8000),
+        None => (12, 10, 200..=2500),
+    };
     if transport == "callback-polling" {
         (groups, cuts) = (groups / 3, cuts / 3); // each may cost a few seconds
     }
     let mut scene = Scene::set("keeps its word", library, transport, true).await;
     let peer = scene.peer().await;
     scene.actor.ask("subscribe", json!({"channel": "/numbers"})).await;
-    scene.proxy.cut_after(200..=2500, cuts);
+    scene.proxy.cut_after(bytes, cuts);
     let numbers = Numbers { once: transport != "websocket", group: 25, groups };
     for group in 0..groups {
         for n in numbers.of(group) {

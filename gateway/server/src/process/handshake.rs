@@ -48,7 +48,8 @@ pub(super) async fn handshake(
     let types = connection_types(&server.settings().transports);
     reply.fields.push((ByteString::from_static("supportedConnectionTypes"), types));
     reply.advice = Some(session.with(Session::handshake_advice));
-    if server.settings().extensions.ack && message.ext_field("ack").is_some_and(|asked| asked == "true") {
+    let acks = server.settings().extensions.ack && context.local.is_none();
+    if acks && message.ext_field("ack").is_some_and(|asked| asked == "true") {
         session.with(Session::acknowledge);
         reply.ext.push((ByteString::from_static("ack"), Bytes::from_static(b"true")));
     }

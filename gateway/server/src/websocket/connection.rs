@@ -3,6 +3,8 @@
 //! The task reads frames, has their envelopes processed one after the other, and keeps the outcomes that are still
 //! awaited. It writes replies; deliveries are written by the flusher, or by this task where only it can (TLS).
 
+mod clock;
+
 use super::deflate;
 use super::frame::{self, Decoder, Event, Limits, Violation, close_code};
 use super::io::{self, Progress, Tls};
@@ -24,7 +26,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -338,50 +340,6 @@ impl Connection {
         reply.tell_positions(positions);
         reply.tell_dropped(session.with(Session::take_untold));
         reply
-    }
-
-    /// Has the timer go off when that is due, or before, when nothing will have come or gone for too long.
-    fn wake_at(&mut self, due: Option<Instant>) {
-        if self.outlet.take_wrote() {
-            self.active = Instant::now();
-        }
-        self.due = due;
-        let idle = self.server.settings().websocket.idle_timeout.map(|time| self.active + time);
-        match (due.into_iter().chain(idle).min(), &mut self.timer) {
-            (None, timer) => *timer = None,
-            (Some(at), Some(timer)) => timer.as_mut().reset(at.into()),
-            (Some(at), timer) => *timer = Some(Box::pin(tokio::time::sleep_until(at.into()))),
-        }
-    }
-
-    fn look_at_the_clock(&mut self) {
-        // The timer of the runtime has whole milliseconds.
-        let now = Instant::now() + Duration::from_millis(2);
-        if self.due.is_some_and(|due| due <= now) {
-            self.due = None;
-            self.time_is_over();
-        }
-        self.wake_at(self.due);
-        let idle = self.server.settings().websocket.idle_timeout;
-        if idle.is_some_and(|time| self.active + time <= now) {
-            self.timer = None;
-            self.close(close_code::GOING_AWAY, "idle timeout");
-        }
-    }
-
-    fn time_is_over(&mut self) {
-        let Some(session) = self.session.clone() else {
-            self.close(close_code::POLICY, "no session in time");
-            return;
-        };
-        let held = self.outlet.control().held.take();
-        if let Some(held) = held.filter(|held| held.until <= Instant::now() + Duration::from_millis(2)) {
-            self.held = None;
-            if session.release(held.ticket, Instant::now()) {
-                let reply = self.connected(&session, held.reply);
-                self.send(vec![reply]);
-            }
-        }
     }
 
     /// Does what others asked of this socket.

@@ -3,6 +3,8 @@
 //! Lock order: `write`, then a session's own lock. So what a session calls while it holds its lock ([`Outlet::mark`],
 //! [`Outlet::session_ended`], [`Outlet::forget_held`], [`Outlet::drain`]) touches `control` only.
 
+mod piece;
+
 use super::{deflate, frame};
 use crate::session::LiveSession;
 use bayeux::delivery::{Delivery, Framing};
@@ -10,6 +12,7 @@ use bayeux::reply::Reply;
 use bayeux::session::{EndReason, Ticket};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use piece::Piece;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -43,32 +46,6 @@ pub(crate) struct Control {
     pub(crate) draining: bool,
     /// The connect of this ticket is to be answered: messages wait that need its reply to go out.
     pub(crate) release: Option<Ticket>,
-}
-
-#[derive(Debug)]
-enum Piece {
-    Delivery(Arc<Delivery>, Bytes),
-    /// Several in one frame. In a box: few have it, and all pieces are as large as the largest.
-    Bundle(Box<(Vec<Arc<Delivery>>, Bytes)>),
-    Frame(Bytes),
-}
-
-impl Piece {
-    fn bytes(&self) -> &Bytes {
-        match self {
-            Piece::Delivery(_, bytes) | Piece::Frame(bytes) => bytes,
-            Piece::Bundle(bundle) => &bundle.1,
-        }
-    }
-
-    /// What it delivers.
-    fn deliveries(self) -> Vec<Arc<Delivery>> {
-        match self {
-            Piece::Delivery(delivery, _) => vec![delivery],
-            Piece::Bundle(bundle) => bundle.0,
-            Piece::Frame(_) => Vec::new(),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
