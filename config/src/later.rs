@@ -13,7 +13,6 @@ const LATER: &[&str] = &[
     "auth.webhook",
     "bayeux.allow_message_delivery_during_handshake",
     "bayeux.extensions.*=activity",
-    "bayeux.extensions.*=replay",
     "bayeux.max_lazy_timeout",
     "bayeux.meta_connect_deliver_only",
     "bayeux.queue.overflow=catch_up",

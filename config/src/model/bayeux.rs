@@ -78,7 +78,7 @@ impl Default for Bayeux {
             max_message_size: ByteSize::from_kib(64),
             handshake_reconnect: false,
             transports: vec![Transport::Websocket, Transport::LongPolling, Transport::CallbackPolling],
-            extensions: vec![Extension::Ack, Extension::Timesync, Extension::Binary],
+            extensions: vec![Extension::Ack, Extension::Timesync, Extension::Binary, Extension::Replay],
             browser_cookie: BrowserCookie::default(),
             max_sessions_per_browser: 1,
             http2_max_sessions_per_browser: -1,
@@ -122,6 +122,8 @@ pub enum Extension {
     /// Bytes travel as CometD's clients send them by `publishBinary`: mappings with `format: binary` store the bytes and
     /// deliver them in the form that the clients' binary extension decodes. Without it they deliver base64.
     Binary,
+    /// Clients may read on from a position in the broker's log, on mappings with `replay`.
+    Replay,
 }
 
 /// What happens on a channel that no mapping takes.

@@ -16,7 +16,7 @@ const CONFIG: &str = "\
 connectors:
   demo: { memory: {} }
 mappings:
-  - { channel: /demo/**, connector: demo, topic: demo.** }
+  - { channel: /demo/**, connector: demo, topic: demo.**, replay: true }
 services:
   - { channel: /service/echo, builtin: echo }
 ";

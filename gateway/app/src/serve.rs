@@ -225,6 +225,7 @@ fn bridge_settings(settings: &Config, node: String) -> BridgeSettings {
             config::UnmappedServices::Refuse => UnmappedServices::Refuse,
         },
         node,
+        replay: settings.bayeux.extensions.contains(&config::Extension::Replay),
         subscribe_timeout: Duration::from_secs(5),
     }
 }

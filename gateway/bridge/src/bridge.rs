@@ -1,7 +1,7 @@
 //! The bridge: the server's listener.
 
 use crate::feed::Feed;
-use crate::mapping::{Consume, IngestMatch, SubscribeMatch, Table};
+use crate::mapping::{Consume, Envelope, IngestMatch, Mapping, SubscribeMatch, Table};
 use crate::observe::Observer;
 use crate::replay::{Asked, Invalid, NoStart, Sub, Subs, asked};
 use crate::service::{ServiceSpec, Services};
@@ -11,6 +11,7 @@ use bayeux::message::Message;
 use bayeux::reply::Refusal;
 use bayeux_server::hooks::{Begin, Listener, Publish, PublishFlow, SubscribeFlow};
 use bayeux_server::{LiveSession, Server};
+use bytes::Bytes;
 use bytestring::ByteString;
 use connector::Connector;
 use std::collections::BTreeMap;
@@ -183,6 +184,19 @@ fn denied(channel: &ChannelName, text: &str) -> Refusal {
 }
 
 impl Listener for Bridge {
+    fn offers(&self) -> Vec<(ByteString, Bytes)> {
+        let yes = Bytes::from_static(b"true");
+        let wrapped = |mapping: &Mapping| mapping.spec().envelope == Envelope::Salesforce;
+        let mut offers = Vec::new();
+        if self.settings.replay {
+            offers.push((ByteString::from_static("replay"), yes.clone()));
+            if self.table.mappings().iter().any(wrapped) {
+                offers.push((ByteString::from_static("payload.format"), yes));
+            }
+        }
+        offers
+    }
+
     fn publish(&self, publish: &Publish) -> PublishFlow {
         match self.table.ingest(&publish.channel) {
             IngestMatch::Mapping(route) => self.ingest(&route, publish),

@@ -63,6 +63,10 @@ pub enum Begin {
 
 /// Takes part in what sessions do: there is one per server, and it has the last word.
 pub trait Listener: Send + Sync + 'static {
+    /// Fields of `ext` in the reply to every handshake that makes a session: what clients may use.
+    fn offers(&self) -> Vec<(ByteString, Bytes)> {
+        Vec::new()
+    }
     /// A publish on a broadcast channel.
     fn publish(&self, publish: &Publish) -> PublishFlow;
     /// A message on a service channel: `Ok` acknowledges it. An answer is delivered to the session later.

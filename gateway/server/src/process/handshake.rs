@@ -53,6 +53,7 @@ pub(super) async fn handshake(
         session.with(Session::acknowledge);
         reply.ext.push((ByteString::from_static("ack"), Bytes::from_static(b"true")));
     }
+    reply.ext.extend(server.listener().offers());
     processed.session = Some(session);
     processed.handshaken = true;
     Answer::Reply(reply)

@@ -60,6 +60,7 @@ impl House {
             unmapped_channels: UnmappedChannels::Local,
             unmapped_services: UnmappedServices::Acknowledge,
             node: "here".into(),
+            replay: true,
             subscribe_timeout: Duration::from_secs(5),
         };
         let connectors = BTreeMap::from([("log".to_owned(), Arc::clone(&connector))]);
