@@ -190,8 +190,16 @@ fn keys_of_later_versions_are_refused_by_name_and_never_ignored() {
         "admin: { token_file: x }\nbayeux:\n  extensions: [replay, nonsense]\n  queue: { overflow: conflate }\nauth: { jwt: {}, rules: [] }\nhooks: {}\n",
         &[
             ("1:10", "`admin.token_file` is not available in this version", "leave it out"),
-            ("3:16", "`replay` is not available in this version", "possible here: `ack`, `timesync` and `binary`"),
-            ("3:24", "`bayeux.extensions[1]` cannot be `nonsense`", "possible here: `ack`, `timesync` and `binary`"),
+            (
+                "3:16",
+                "`replay` is not available in this version",
+                "possible here: `ack`, `timesync`, `timestamp`, `binary` and `activity`",
+            ),
+            (
+                "3:24",
+                "`bayeux.extensions[1]` cannot be `nonsense`",
+                "possible here: `ack`, `timesync`, `timestamp`, `binary` and `activity`",
+            ),
             ("4:22", "`conflate` is not available in this version", "possible here: `disconnect` and `drop_oldest`"),
             ("5:9", "`auth.jwt` is not available in this version", "leave it out"),
             ("5:18", "`auth.rules` is not available in this version", "leave it out"),

@@ -242,7 +242,7 @@ impl Connection {
             && self.session.as_ref().is_none_or(|current| current.key() != session.key())
         {
             if let Some(before) = self.session.take() {
-                before.detach(&self.outlet, self.held.take(), Vec::new());
+                self.succeeded(before);
             }
             self.session = Some(Arc::clone(session));
             if !session.ended() {
@@ -251,9 +251,15 @@ impl Connection {
                 self.outlet.carry(Some(Arc::clone(session)));
             }
         }
+        if done.handshaken {
+            return self.handshaken(done.answers);
+        }
         let mut replies = Vec::new();
         let mut waits: Vec<Boxed<Reply>> = Vec::new();
         for answer in done.answers {
+            if let Answer::Reply(reply) = &answer {
+                self.send_last_words_before(reply);
+            }
             match answer {
                 Answer::Reply(reply) if waits.is_empty() => replies.push(reply),
                 Answer::Reply(reply) => waits.push(Box::pin(std::future::ready(reply))),
@@ -277,10 +283,43 @@ impl Connection {
                 replies
             }));
         }
-        if done.handshaken
-            && let Some(session) = &self.session
-        {
-            session.replied(Instant::now());
+    }
+
+    /// A connect that finds its session disconnected by the server is refused behind what waited for it.
+    fn send_last_words_before(&self, reply: &Reply) {
+        let refused = !reply.successful() && reply.channel.as_deref() == Some("/meta/connect");
+        if let Some(session) = self.session.as_ref().filter(|s| refused && s.with(|s| s.disconnected())) {
+            self.outlet.push_deliveries(&session.take_for_connect().0);
+        }
+    }
+
+    /// The reply of a handshake goes alone, and behind it what waits for the new session, if it may.
+    fn handshaken(&mut self, answers: Vec<Answer>) {
+        let Some(session) = self.session.clone() else { return };
+        for answer in answers {
+            if let Answer::Reply(mut reply) = answer {
+                let messages = session.welcome(&mut reply);
+                self.send(vec![reply]);
+                self.outlet.push_deliveries(&messages);
+            }
+        }
+        self.outlet.flush();
+        session.replied(Instant::now());
+    }
+
+    /// Another session has taken this one's place. Its messages go on going out here until it ends; a connect that it
+    /// holds gets no reply any more.
+    fn succeeded(&mut self, before: Arc<LiveSession>) {
+        self.outlet.control().held = None;
+        if let Some(ticket) = self.held.take() {
+            before.release(ticket, Instant::now());
+        }
+        if before.ended() {
+            return;
+        }
+        if let Some(oldest) = self.outlet.keep_former(before) {
+            let unsent = self.outlet.take_back(oldest.key());
+            oldest.detach(&self.outlet, None, unsent);
         }
     }
 
@@ -317,7 +356,7 @@ impl Connection {
 
     /// The reply of a connect that is answered now: with the messages before it, where only it may carry them.
     fn connected(&self, session: &LiveSession, mut reply: Reply) -> Reply {
-        if session.with(|s| s.connect_only()) {
+        if session.with(|s| s.connect_only(Carrier::WebSocket)) {
             let (messages, batch) = session.take_for_connect();
             self.outlet.push_deliveries(&messages);
             reply.close_batch(batch);
@@ -330,7 +369,7 @@ impl Connection {
     fn obey(&mut self) {
         let (ended, draining, release) = {
             let mut control = self.outlet.control();
-            (control.ended.take(), std::mem::take(&mut control.draining), control.release.take())
+            (std::mem::take(&mut control.ended), std::mem::take(&mut control.draining), control.release.take())
         };
         if let (Some(ticket), Some(session)) = (release, self.session.clone()) {
             let held = self.outlet.control().held.take_if(|held| held.ticket == ticket);
@@ -341,29 +380,11 @@ impl Connection {
                 self.send(vec![reply]);
             }
         }
-        let ours = |(key, _): &(u64, EndReason)| self.session.as_ref().is_none_or(|session| session.key() == *key);
-        if let Some((_, reason)) = ended.filter(ours) {
-            let held = self.outlet.control().held.take();
-            self.held = None;
-            self.wake_at(None);
-            if let Some(held) = held {
-                let mut reply = held.reply;
-                if reason == EndReason::Disconnected {
-                    // Advice that is due is given, but for one thing.
-                    reply.advice.get_or_insert(Advice::new(Reconnect::None, 0)).reconnect = Reconnect::None;
-                } else {
-                    reply = reply.refuse(unknown_session());
-                }
-                self.send(vec![reply]);
-            }
-            if matches!(reason, EndReason::Disconnected | EndReason::Expired) {
-                // The client closes; or it stays and handshakes again, for which it has some time.
-                self.wake_at(Some(Instant::now() + self.server.settings().handshake_timeout));
-                self.session = None;
-                self.outlet.carry(None);
+        for (key, reason) in ended {
+            if self.session.as_ref().is_none_or(|session| session.key() == key) {
+                self.session_ended(reason);
             } else {
-                let reason = if reason == EndReason::Overflow { "queue is full" } else { "session ended" };
-                self.close(close_code::POLICY, reason);
+                self.outlet.forget_former(key);
             }
         }
         if draining {
@@ -376,6 +397,43 @@ impl Connection {
                     self.send(vec![reply]);
                 }
             }
+        }
+    }
+
+    /// The session is over: a connect that it holds is answered, and the socket stays for another handshake where there
+    /// may be one.
+    fn session_ended(&mut self, reason: EndReason) {
+        let held = self.outlet.control().held.take();
+        self.held = None;
+        self.wake_at(None);
+        let disconnected = matches!(reason, EndReason::Disconnected | EndReason::Server);
+        if let Some(session) = self.session.as_ref().filter(|_| disconnected) {
+            // What waits goes with a connect's reply, or without one where messages need none.
+            if held.is_some() || !session.with(|s| s.connect_only(Carrier::WebSocket)) {
+                self.outlet.push_deliveries(&session.take_for_connect().0);
+            }
+        }
+        let swept = held.is_some() && reason == EndReason::Expired;
+        if let Some(held) = held.filter(|_| !swept) {
+            let mut reply = held.reply;
+            if disconnected {
+                // Advice that is due is given, but for one thing.
+                reply.advice.get_or_insert(Advice::none()).reconnect = Reconnect::None;
+            } else {
+                reply = reply.refuse(unknown_session());
+            }
+            self.send(vec![reply]);
+        }
+        self.outlet.flush();
+        if swept {
+            self.close(close_code::NORMAL, "swept"); // its client was not heard for `max_processing`: as in CometD
+        } else if reason == EndReason::Overflow {
+            self.close(close_code::POLICY, "queue is full");
+        } else {
+            // The client closes; or it stays and handshakes again, for which it has some time.
+            self.wake_at(Some(Instant::now() + self.server.settings().handshake_timeout));
+            self.session = None;
+            self.outlet.carry(None);
         }
     }
 
