@@ -119,6 +119,11 @@ impl Delivery {
         }
     }
 
+    /// The same, as lazy as that: see [`DeliveryParts::lazy`].
+    pub fn with_lazy(self, lazy: Option<Duration>) -> Self {
+        Delivery { lazy, ..self }
+    }
+
     /// How long it may wait for company, if it may: see [`DeliveryParts::lazy`].
     pub fn lazy(&self) -> Option<Duration> {
         self.lazy

@@ -17,7 +17,7 @@ impl Server {
     /// It passes the extensions, but no channel's listeners: for what is final, such as a broker's records.
     /// [`crate::ServerChannel::publish`] is the whole way.
     pub fn publish(&self, channel: &ChannelName, delivery: Delivery) -> u64 {
-        match self.extended(None, None, Arc::new(delivery)) {
+        match self.extended(None, None, Arc::new(self.lazily(channel, delivery))) {
             Some(delivery) => self.fan_out_shared(None, channel, None, &delivery),
             None => 0,
         }
@@ -28,7 +28,7 @@ impl Server {
     pub fn publish_of(&self, tag: &str, channel: &ChannelName, delivery: Delivery) -> u64 {
         let matters = !self.settings().broadcast_to_publisher || self.channels().configured();
         let from = matters.then(|| self.channels().subscriber(channel, tag)).flatten();
-        match self.extended(from.as_ref(), None, Arc::new(delivery)) {
+        match self.extended(from.as_ref(), None, Arc::new(self.lazily(channel, delivery))) {
             Some(delivery) => self.fan_out_shared(from.as_ref(), channel, None, &delivery),
             None => 0,
         }
@@ -72,7 +72,7 @@ impl Server {
         there: Option<Arc<Channel>>,
         delivery: Delivery,
     ) -> u64 {
-        self.fan_out_shared(from, channel, there, &Arc::new(delivery))
+        self.fan_out_shared(from, channel, there, &Arc::new(self.lazily(channel, delivery)))
     }
 
     fn fan_out_shared(
@@ -97,6 +97,17 @@ impl Server {
         let queued = reached.count - reached.full.len() as u64;
         self.stats().messages_queued.add(queued);
         queued
+    }
+
+    /// As lazy as the channel: where any channel or pattern that reaches it is lazy, for as long as the channel itself says
+    /// (CometD's `ServerSessionImpl.flushLazy`).
+    fn lazily(&self, channel: &ChannelName, delivery: Delivery) -> Delivery {
+        let reaching = self.channels().reaching(channel);
+        if reaching.iter().all(|setup| setup.lazy.is_none()) || delivery.lazy().is_some() {
+            return delivery;
+        }
+        let own = self.channels().get(channel.as_str()).and_then(|channel| channel.setup()?.lazy);
+        delivery.with_lazy(Some(own.unwrap_or_default()))
     }
 
     /// Calls the listeners of this very channel.
