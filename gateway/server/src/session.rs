@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 mod extras;
 mod offer;
 
+pub(crate) use extras::Suspended;
 pub(crate) use offer::Offered;
 
 /// Who is behind a session.

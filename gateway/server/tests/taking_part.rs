@@ -345,3 +345,26 @@ async fn a_message_on_a_lazy_channel_waits_for_one_that_is_not() {
     server.channel("/soon").unwrap().publish(3).await.unwrap();
     assert_eq!(client.heard().await["data"], 3);
 }
+
+#[tokio::test]
+async fn a_sessions_heartbeat_is_its_held_connect() {
+    struct Heart(UnboundedSender<String>);
+    impl SessionListener for Heart {
+        fn suspended(&self, _: &LiveSession, timeout: std::time::Duration) {
+            let _ = self.0.send(format!("held for {} s at most", timeout.as_secs_f64().round()));
+        }
+        fn resumed(&self, _: &LiveSession) {
+            let _ = self.0.send("answered".into());
+        }
+    }
+    let server = Server::builder(ServerSettings::default()).build();
+    let running = Running::start(&server);
+    let mut client = running.client().await;
+    client.subscribe("/a").await; // the connect before it is held by now
+    let (sender, mut beats) = unbounded_channel();
+    server.sessions()[0].add_listener(Heart(sender));
+    client.say(json!({"channel":"/meta/connect","connectionType":"websocket"})).await;
+    assert_eq!(beats.recv().await.unwrap(), "held for 20 s at most");
+    client.ask(json!({"channel":"/meta/disconnect"})).await;
+    assert_eq!(beats.recv().await.unwrap(), "answered");
+}

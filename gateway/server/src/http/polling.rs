@@ -184,6 +184,7 @@ async fn wait(server: &Server, hold: Hold, session: &Arc<LiveSession>) -> PollEn
         }
     }
     server.stats().polls_held.inc();
+    let _suspended = session.suspend(hold.until.saturating_duration_since(Instant::now()));
     let _let_go = LetGo(server, session, hold.ticket);
     if server.leaving() {
         return PollEnd::Draining; // it began to drain between the check and the hold

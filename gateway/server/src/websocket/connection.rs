@@ -12,7 +12,7 @@ use super::outlet::{Held, Outlet};
 use crate::listener::Stream;
 use crate::process::{self, Answer, Context, Processed};
 use crate::server::Server;
-use crate::session::LiveSession;
+use crate::session::{LiveSession, Suspended};
 use bayeux::error;
 use bayeux::message::{self, ClientAdvice};
 use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
@@ -39,7 +39,7 @@ struct Connection {
     session: Option<Arc<LiveSession>>,
     processing: Option<Boxed<Processed>>,
     awaited: FuturesUnordered<Boxed<Vec<Reply>>>,
-    held: Option<Ticket>,
+    held: Option<(Ticket, Option<Suspended>)>,
     /// The held connect's time, or the time by which there must be a session.
     due: Option<Instant>,
     /// When something came or went last, as far as was looked.
@@ -113,7 +113,7 @@ impl Drop for Connection {
         let unsent = self.outlet.finish();
         self.outlet.control().held = None;
         if let Some(session) = self.session.take() {
-            session.detach(&self.outlet, self.held.take(), unsent);
+            session.detach(&self.outlet, self.held.take().map(|(ticket, _)| ticket), unsent);
         }
     }
 }
@@ -311,7 +311,7 @@ impl Connection {
     /// holds gets no reply any more.
     fn succeeded(&mut self, before: Arc<LiveSession>) {
         self.outlet.control().held = None;
-        if let Some(ticket) = self.held.take() {
+        if let Some((ticket, _)) = self.held.take() {
             before.release(ticket, Instant::now());
         }
         if before.ended() {
@@ -340,7 +340,7 @@ impl Connection {
         self.wake_at(outcome.hold.map(|(_, until)| until));
         match outcome.hold {
             Some((ticket, until)) if !self.server.leaving() => {
-                self.held = Some(ticket);
+                self.held = Some((ticket, session.suspend(until.saturating_duration_since(now))));
                 self.outlet.control().held = Some(Held { ticket, until, reply });
                 None
             }
@@ -465,7 +465,7 @@ impl Connection {
     fn closed_by_peer(&mut self, code: Option<u16>) {
         let unsent = self.outlet.retract();
         if let Some(session) = self.session.take() {
-            session.detach(&self.outlet, self.held.take(), unsent);
+            session.detach(&self.outlet, self.held.take().map(|(ticket, _)| ticket), unsent);
         }
         self.awaited = FuturesUnordered::new();
         // Its own code comes back to it, or none (RFC 6455, 5.5.1).
