@@ -45,7 +45,7 @@ impl Kind {
 
     /// How long it runs before it is measured: a virtual machine compiles what is hot first.
     pub fn warm_up(self) -> Duration {
-        if self == Kind::CometD { Duration::from_secs(5) } else { Duration::from_secs(1) }
+        if self == Kind::CometD { Duration::from_secs(12) } else { Duration::from_secs(1) }
     }
 }
 
