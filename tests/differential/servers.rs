@@ -5,13 +5,28 @@ use gateway_tests::lab::{free_ports, tests_dir};
 use std::process::Command;
 
 /// A pair's name, CometD's options, the gateway's config.
-const PAIRS: [(&str, &str, &str); 7] = [
+const PAIRS: [(&str, &str, &str); 9] = [
     ("plain", "maxMessageSize=65536", "bayeux: { extensions: [], max_message_size: 64KiB }"),
     ("short", "timeout=1000 maxInterval=2000", "bayeux: { extensions: [], timeout: 1s, max_interval: 2s }"),
     (
         "open",
         "interval=300 maxSessionsPerBrowser=2 trustClientSession=true",
         "bayeux: { extensions: [], interval: 300ms, max_sessions_per_browser: 2, trust_client_session: true }",
+    ),
+    (
+        "options",
+        "timeout=4000 long-polling.json.timeout=2000 ws.timeout=3000 long-polling.interval=100 ws.maxInterval=7000 \
+         metaConnectDeliverOnly=true handshakeReconnect=true allowMessageDeliveryDuringHandshake=true ext=ack \
+         maxProcessing=5000 validateMessageFields=false",
+        "bayeux: { extensions: [ack], timeout: 4s, meta_connect_deliver_only: true, handshake_reconnect: true, \
+         allow_message_delivery_during_handshake: true, max_processing: 5s, validate_message_fields: false, \
+         long_polling: { timeout: 2s, interval: 100ms }, callback_polling: { interval: 100ms }, \
+         websocket: { timeout: 3s, max_interval: 7s } }",
+    ),
+    (
+        "activity",
+        "timeout=1000 ext=activity",
+        "bayeux: { extensions: [activity], activity: { max_inactivity: 1s }, timeout: 1s }",
     ),
     ("ack", "ext=ack timeout=2000", "bayeux: { extensions: [ack], timeout: 2s }"),
     (

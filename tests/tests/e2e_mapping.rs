@@ -121,3 +121,29 @@ async fn odd_channel_names_have_topics_and_keys_of_their_own() {
     let keys: Vec<String> = aside(|| dump(&kafka, &topic)).into_iter().map(|record| record.key).collect();
     assert_eq!(keys, channels, "without a key the channel is the key");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_shall_not_hear_itself_does_not_by_way_of_the_broker_either() {
+    let gateway = Gateway::start(
+        "
+connectors:
+  log: { memory: {} }
+mappings:
+  - { channel: \"/shared/{id}\", connector: log, topic: \"shared.{id}\" }
+bayeux: { broadcast_to_publisher: false }
+",
+    );
+    let mut one = Client::websocket(&gateway.url()).await;
+    let mut other = Client::long_polling(&gateway.url()).await;
+    for channel in ["/shared/*", "/local"] {
+        one.subscribe(channel).await;
+        other.subscribe(channel).await;
+    }
+    for channel in ["/shared/a", "/local"] {
+        assert!(answer(one.publish(channel, "1")).await.ok());
+        assert_eq!(other.next().await.text(), "1");
+        assert!(answer(other.publish(channel, "2")).await.ok());
+        assert_eq!(one.next().await.text(), "2", "its own would have come first");
+    }
+    assert_eq!(other.until_quiet(Duration::from_millis(300)).await.len(), 0);
+}

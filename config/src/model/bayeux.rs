@@ -23,11 +23,22 @@ pub struct Bayeux {
     /// End a session that holds a `/meta/connect` when its client sent nothing for so long; it should be more than `timeout`.
     /// Absent: never.
     pub max_processing: Option<Duration>,
+    /// How long lazy messages wait for other messages, or a reply, to go out with, where their channel does not say. Zero:
+    /// not at all.
+    pub max_lazy_timeout: Duration,
+    /// Deliver messages with the replies of `/meta/connect` only, as callback-polling always does: then every client gets
+    /// them in one order over polls too, where they otherwise ride on any reply.
+    pub meta_connect_deliver_only: bool,
     /// The largest message, or batch of messages, that a client may send at once.
     pub max_message_size: ByteSize,
     /// Tell clients, in `advice.maxInterval`, how long their session lives without a `/meta/connect`: one that was cut off
     /// for longer begins with a handshake at once, and does not first ask for a session that is gone.
     pub handshake_reconnect: bool,
+    /// Deliver what is queued for a session while it handshakes behind the handshake's reply, which says how many messages
+    /// follow (`x-messages`). Otherwise they wait for what the client asks next.
+    pub allow_message_delivery_during_handshake: bool,
+    /// Refuse messages whose id is not made of letters and digits. Channels are always validated.
+    pub validate_message_fields: bool,
     /// What is offered to clients, in order of preference.
     #[schemars(length(min = 1))]
     pub transports: Vec<Transport>,
@@ -35,6 +46,8 @@ pub struct Bayeux {
     pub extensions: Vec<Extension>,
     /// The cookie of the polling transports.
     pub browser_cookie: BrowserCookie,
+    /// What the extension `activity` takes for activity, and how long it waits for it.
+    pub activity: Activity,
     /// How many sessions of one browser may hold a connection at once when it speaks HTTP/1: a browser opens only six
     /// connections to a host, and would wait for the others. 0: hold none, a negative number: no limit.
     pub max_sessions_per_browser: i32,
@@ -75,11 +88,16 @@ impl Default for Bayeux {
             interval: Duration::from_secs(0),
             max_interval: Duration::from_secs(10),
             max_processing: None,
+            max_lazy_timeout: Duration::from_secs(5),
+            meta_connect_deliver_only: false,
             max_message_size: ByteSize::from_kib(64),
             handshake_reconnect: false,
+            allow_message_delivery_during_handshake: false,
+            validate_message_fields: true,
             transports: vec![Transport::Websocket, Transport::LongPolling, Transport::CallbackPolling],
             extensions: vec![Extension::Ack, Extension::Timesync, Extension::Binary, Extension::Replay],
             browser_cookie: BrowserCookie::default(),
+            activity: Activity::default(),
             max_sessions_per_browser: 1,
             http2_max_sessions_per_browser: -1,
             multi_session_interval: Duration::from_secs(2),
@@ -124,6 +142,34 @@ pub enum Extension {
     Binary,
     /// Clients may read on from a position in the broker's log, on mappings with `replay`.
     Replay,
+    /// Sessions with which nothing happens but `/meta/connect` are disconnected; see `bayeux.activity`.
+    Activity,
+}
+
+/// The settings of the extension `activity`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Activity {
+    /// A session that was inactive for longer is disconnected at its next `/meta/connect`.
+    pub max_inactivity: Duration,
+    /// Whose messages are activity; `/meta/connect` never is.
+    pub kind: ActivityKind,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Activity { max_inactivity: Duration::from_secs(15 * 60), kind: ActivityKind::Client }
+    }
+}
+
+/// Whose messages are activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivityKind {
+    /// The client's.
+    Client,
+    /// The client's, and those that it is sent.
+    ClientServer,
 }
 
 /// What happens on a channel that no mapping takes.

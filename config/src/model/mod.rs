@@ -8,8 +8,8 @@ mod service;
 mod telemetry;
 
 pub use bayeux::{
-    Bayeux, BrowserCookie, CallbackPolling, Extension, HttpOptions, LongPolling, Overflow, Queue, SameSite, Transport,
-    TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices, WebSocket,
+    Activity, ActivityKind, Bayeux, BrowserCookie, CallbackPolling, Extension, HttpOptions, LongPolling, Overflow,
+    Queue, SameSite, Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices, WebSocket,
 };
 pub use mapping::{Consume, Direction, Envelope, Format, Include, Mapping, OnError, Replay, ReplayBounds};
 pub use server::{Admin, Server, Tls};

@@ -187,11 +187,10 @@ fn a_mapping_to_a_connector_that_does_not_exist_is_told() {
 #[test]
 fn keys_of_later_versions_are_refused_by_name_and_never_ignored() {
     finds(
-        "admin: { token_file: x }\nbayeux:\n  extensions: [activity, nonsense]\n  queue: { overflow: conflate }\nauth: { jwt: {}, rules: [] }\nhooks: {}\n",
+        "admin: { token_file: x }\nbayeux:\n  extensions: [nonsense]\n  queue: { overflow: conflate }\nauth: { jwt: {}, rules: [] }\nhooks: {}\n",
         &[
             ("1:10", "`admin.token_file` is not available in this version", "leave it out"),
-            ("3:16", "`activity` is not available in this version", "possible here: `ack`, `timesync`"),
-            ("3:24", "`bayeux.extensions[1]` cannot be `nonsense`", "possible here: `ack`, `timesync`"),
+            ("3:16", "`bayeux.extensions[0]` cannot be `nonsense`", "possible here: `ack`, `timesync`"),
             ("4:22", "`conflate` is not available in this version", "possible here: `disconnect` and `drop_oldest`"),
             ("5:9", "`auth.jwt` is not available in this version", "leave it out"),
             ("5:18", "`auth.rules` is not available in this version", "leave it out"),

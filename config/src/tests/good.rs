@@ -51,7 +51,9 @@ bayeux:
   http2_max_sessions_per_browser: 5
   gzip: true
   trust_client_session: true
-  websocket: { compression: false, timeout: 1m }
+  meta_connect_deliver_only: true
+  activity: { max_inactivity: 1h, kind: client_server }
+  websocket: { compression: false, timeout: 1m, meta_connect_deliver_only: false }
   long_polling: { max_interval: 20s, queue: { max_messages: 9 } }
   unmapped_channels: deny
   unmapped_services: refuse
@@ -105,6 +107,15 @@ telemetry: { otlp_endpoint: "http://localhost:4317", log: { format: json, level:
     assert!(!bayeux.websocket.compression);
     let [socket, polling] = [Transport::Websocket, Transport::LongPolling].map(|transport| bayeux.options(transport));
     assert_eq!((socket.timeout, socket.max_interval), (secs(60), secs(15)));
+    assert!(polling.meta_connect_deliver_only && !socket.meta_connect_deliver_only);
+    assert!(
+        crate::Bayeux::default().options(Transport::CallbackPolling).meta_connect_deliver_only,
+        "it cannot do otherwise"
+    );
+    assert_eq!(
+        bayeux.activity,
+        crate::Activity { max_inactivity: secs(3_600), kind: crate::ActivityKind::ClientServer }
+    );
     assert_eq!((polling.timeout, polling.max_interval), (secs(30), secs(20)));
     assert_eq!((polling.queue.max_messages, polling.queue.max_bytes), (9, ByteSize::from_kib(1)));
     assert_eq!(polling.queue.overflow, Overflow::DropOldest);

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use bayeux::queue::{Overflow, QueueLimits};
-use bayeux::session::{Carrier, Options, SessionOptions};
+use bayeux::session::{Activity, Carrier, Options, SessionOptions};
 use bayeux_server::{
     BrowserCookie, CallbackParameter, Extensions, HttpOptions, Origins, SameSite, ServerSettings, WebSocketOptions,
 };
@@ -17,6 +17,10 @@ pub(crate) fn server_settings(settings: &Config) -> ServerSettings {
             websocket: options(bayeux, Transport::Websocket),
             long_polling: options(bayeux, Transport::LongPolling),
             callback_polling: options(bayeux, Transport::CallbackPolling),
+            activity: bayeux.extensions.contains(&config::Extension::Activity).then(|| Activity {
+                max_inactivity: bayeux.activity.max_inactivity.get(),
+                client_server: bayeux.activity.kind == config::ActivityKind::ClientServer,
+            }),
             ..SessionOptions::default()
         },
         transports: bayeux
@@ -38,6 +42,7 @@ pub(crate) fn server_settings(settings: &Config) -> ServerSettings {
         browser_cookie: browser_cookie(&bayeux.browser_cookie),
         gzip: bayeux.gzip,
         broadcast_to_publisher: bayeux.broadcast_to_publisher,
+        validate_message_fields: bayeux.validate_message_fields,
         extensions: Extensions {
             ack: bayeux.extensions.contains(&config::Extension::Ack),
             timesync: bayeux.extensions.contains(&config::Extension::Timesync),
@@ -106,7 +111,10 @@ fn options(bayeux: &config::Bayeux, transport: Transport) -> Options {
                 config::Overflow::DropOldest => Overflow::DropOldest,
             },
         },
+        max_lazy_timeout: options.max_lazy_timeout.get(),
+        meta_connect_deliver_only: options.meta_connect_deliver_only,
         max_message_size: bytes(options.max_message_size),
         handshake_reconnect: options.handshake_reconnect,
+        allow_message_delivery_during_handshake: options.allow_message_delivery_during_handshake,
     }
 }

@@ -5,14 +5,23 @@ use crate::reply::{object_field, string};
 use bytes::Bytes;
 use bytestring::ByteString;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// A message on its way to one or many sessions.
 #[derive(Debug)]
 pub struct Delivery {
     channel: ByteString,
     json: Bytes,
+    lazy: Option<Duration>,
     framed: [OnceLock<Bytes>; 2],
     read: OnceLock<Box<Message>>,
+}
+
+impl PartialEq for Delivery {
+    /// The same message, whatever framings were made of it.
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json && self.lazy == other.lazy
+    }
 }
 
 /// In which of two framings a transport sends a delivery.
@@ -37,6 +46,10 @@ pub struct DeliveryParts<'a> {
     pub ext: &'a [(ByteString, Bytes)],
     /// Further top-level fields, raw JSON.
     pub other: &'a [(ByteString, Bytes)],
+    /// A lazy message wakes nobody: it goes out with the next that is not lazy, with the reply to anything its receiver
+    /// sends, or after this time. Zero: after `max_lazy_timeout` of the receiver's transport (CometD `ServerChannel.setLazy`,
+    /// `setLazyTimeout`). `None`: it is not lazy.
+    pub lazy: Option<Duration>,
 }
 
 impl Delivery {
@@ -63,7 +76,7 @@ impl Delivery {
         out.extend_from_slice(if parts.data.is_empty() { b"null" } else { parts.data });
         object_field("ext", parts.ext, &mut out);
         out.push(b'}');
-        Delivery { channel, json: out.into(), framed: Default::default(), read: OnceLock::new() }
+        Delivery { channel, json: out.into(), lazy: parts.lazy, framed: Default::default(), read: OnceLock::new() }
     }
 
     /// Serializes a message as it is, but for its `clientId`, which is nobody's business, and for what the client's own
@@ -83,7 +96,7 @@ impl Delivery {
 
     /// The same message, changed.
     pub fn changed(&self, message: &Message) -> Self {
-        Delivery::of(message)
+        Delivery { lazy: self.lazy, ..Delivery::of(message) }
     }
 
     /// It as a message again, for extensions: read by the first who needs it.
@@ -92,6 +105,28 @@ impl Delivery {
             let read = message::parse(&self.json).ok().and_then(|mut messages| messages.pop());
             Box::new(read.unwrap_or_else(|| Message { channel: Some(self.channel.clone()), ..Message::default() }))
         })
+    }
+
+    /// A delivery whose JSON is known.
+    pub(crate) fn fixed(channel: &'static str, json: &'static str) -> Self {
+        let json = Bytes::from_static(json.as_bytes());
+        Delivery {
+            channel: ByteString::from_static(channel),
+            json,
+            lazy: None,
+            framed: Default::default(),
+            read: OnceLock::new(),
+        }
+    }
+
+    /// The same, as lazy as that: see [`DeliveryParts::lazy`].
+    pub fn with_lazy(self, lazy: Option<Duration>) -> Self {
+        Delivery { lazy, ..self }
+    }
+
+    /// How long it may wait for company, if it may: see [`DeliveryParts::lazy`].
+    pub fn lazy(&self) -> Option<Duration> {
+        self.lazy
     }
 
     /// The channel it is on.

@@ -40,6 +40,8 @@ pub enum Queued {
 pub struct Queue {
     items: VecDeque<Arc<Delivery>>,
     bytes: usize,
+    /// How many of them are lazy.
+    lazy: usize,
 }
 
 impl Queue {
@@ -60,9 +62,15 @@ impl Queue {
                 }
             }
         }
-        self.bytes += weight;
-        self.items.push_back(delivery);
+        self.put_last(delivery);
         if dropped == 0 { Queued::Kept } else { Queued::Dropped(dropped) }
+    }
+
+    /// Appends a message whatever the limits.
+    pub(crate) fn put_last(&mut self, delivery: Arc<Delivery>) {
+        self.bytes += delivery.weight();
+        self.lazy += usize::from(delivery.lazy().is_some());
+        self.items.push_back(delivery);
     }
 
     /// Puts messages that were taken but not sent back in front, in their order. They counted before, so no limit is
@@ -70,6 +78,7 @@ impl Queue {
     pub fn put_back(&mut self, deliveries: impl DoubleEndedIterator<Item = Arc<Delivery>>) {
         for delivery in deliveries.rev() {
             self.bytes += delivery.weight();
+            self.lazy += usize::from(delivery.lazy().is_some());
             self.items.push_front(delivery);
         }
     }
@@ -78,6 +87,7 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Arc<Delivery>> {
         let delivery = self.items.pop_front()?;
         self.bytes -= delivery.weight();
+        self.lazy -= usize::from(delivery.lazy().is_some());
         if self.items.is_empty() {
             // An idle session keeps a small ring at most.
             if self.items.capacity() > 64 {
@@ -100,6 +110,11 @@ impl Queue {
     /// None waits.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// One waits that is not lazy.
+    pub fn presses(&self) -> bool {
+        self.items.len() > self.lazy
     }
 
     /// What waits, in bytes.

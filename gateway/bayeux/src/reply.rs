@@ -30,8 +30,8 @@ impl Reconnect {
 pub struct Advice {
     /// What to do next.
     pub reconnect: Reconnect,
-    /// How long to wait before it.
-    pub interval: u64,
+    /// How long to wait before it; `None` where there is nothing to wait for.
+    pub interval: Option<u64>,
     /// How long the server holds a connect.
     pub timeout: Option<u64>,
     /// How long the session lives without a connect.
@@ -43,17 +43,27 @@ pub struct Advice {
 impl Advice {
     /// That advice with that interval and nothing else.
     pub fn new(reconnect: Reconnect, interval: u64) -> Self {
-        Advice { reconnect, interval, timeout: None, max_interval: None, multiple_clients: false }
+        Advice { reconnect, interval: Some(interval), timeout: None, max_interval: None, multiple_clients: false }
+    }
+
+    /// Advice to stay away, and nothing else.
+    pub fn none() -> Self {
+        Advice {
+            reconnect: Reconnect::None,
+            interval: None,
+            timeout: None,
+            max_interval: None,
+            multiple_clients: false,
+        }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"reconnect\":\"");
         out.extend_from_slice(self.reconnect.as_str().as_bytes());
         out.push(b'"');
-        // Who is to stay away needs no interval, unless it asked for advice.
-        if self.reconnect != Reconnect::None || self.interval > 0 || self.timeout.is_some() {
+        if let Some(interval) = self.interval {
             out.extend_from_slice(b",\"interval\":");
-            number(self.interval, out);
+            number(interval, out);
         }
         if let Some(timeout) = self.timeout {
             out.extend_from_slice(b",\"timeout\":");
@@ -222,6 +232,17 @@ impl Reply {
     /// Says how far the client's subscriptions are, if anybody knows: raw JSON.
     pub fn tell_positions(&mut self, positions: Option<String>) {
         self.ext.extend(positions.map(|raw| (ByteString::from_static("replay"), Bytes::from(raw))));
+    }
+
+    /// A handshake's reply says how many messages follow it, and, where they are acknowledged, which batch they close
+    /// (CometD `allowMessageDeliveryDuringHandshake`).
+    pub fn announce(&mut self, messages: usize, batch: Option<u64>) {
+        if messages > 0 {
+            self.fields.push((ByteString::from_static("x-messages"), Bytes::from(messages.to_string())));
+        }
+        if let (Some(batch), Some((_, ack))) = (batch, self.ext.iter_mut().find(|(name, _)| name == "ack")) {
+            *ack = Bytes::from(format!("{{\"enabled\":true,\"batch\":{batch}}}"));
+        }
     }
 
     /// Tells the client how many messages its full queue had to drop, if any.

@@ -16,7 +16,7 @@ use crate::channel::ChannelName;
 use crate::delivery::Delivery;
 use crate::error;
 use crate::message::ClientAdvice;
-use crate::queue::{Queue, Queued};
+use crate::queue::Queue;
 use crate::reply::{Advice, Reconnect, Refusal};
 use bytestring::ByteString;
 use std::collections::HashSet;
@@ -24,9 +24,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod ack;
+mod flow;
 mod options;
+mod subscriptions;
 
-pub use options::{Carrier, Options, SessionOptions};
+pub use options::{Activity, Carrier, Options, SessionOptions};
 
 /// Names one held connect of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub enum Push {
     Waits,
     /// It waits, and whoever carries the session should be woken: the held connect, or the socket.
     Wake,
+    /// It waits, and may wait so long: then [`Session::wake_lazy`] says whether somebody should be woken.
+    Lazy(Duration),
     /// The queue is full: the session is to be ended.
     Overflow,
     /// The session has ended.
@@ -80,7 +84,7 @@ pub enum EndReason {
     Expired,
     /// Its queue was full.
     Overflow,
-    /// The server ended it.
+    /// The server disconnected it: its client is told by a message on `/meta/disconnect`.
     Server,
 }
 
@@ -94,7 +98,10 @@ struct Hold {
 enum State {
     Handshaken,
     Connected,
-    Ended,
+    /// Its client or the server took leave: it is to stay away.
+    Disconnected,
+    /// It is gone: its client may begin a new one.
+    Gone,
 }
 
 /// One session.
@@ -118,8 +125,30 @@ pub struct Session {
     advised: Option<Carrier>,
     subscriptions: HashSet<ChannelName>,
     acks: Option<ack::Acks>,
-    /// When its client was last heard, if anybody wants to know (`max_processing`).
-    heard: Option<Box<Instant>>,
+    /// What is queued stays there: the client has said nothing since its handshake.
+    silent: bool,
+    /// Lazy messages go too, until the queue is empty.
+    lazy_too: bool,
+    extra: Option<Box<Extra>>,
+}
+
+/// What few sessions need.
+#[derive(Debug)]
+struct Extra {
+    /// When its client was last heard.
+    heard: Instant,
+    /// When it last was active.
+    active: Instant,
+    /// When lazy messages that wait now go, if they have to go alone.
+    lazy_due: Option<Instant>,
+    /// When the driver asks next ([`Session::wake_lazy`]).
+    lazy_asks: Option<Instant>,
+}
+
+impl Extra {
+    fn new(now: Instant) -> Box<Self> {
+        Box::new(Extra { heard: now, active: now, lazy_due: None, lazy_asks: None })
+    }
 }
 
 impl Session {
@@ -127,7 +156,7 @@ impl Session {
     pub fn new(id: ByteString, options: Arc<SessionOptions>, carrier: Carrier, now: Instant) -> Self {
         let of = options.of(carrier);
         let expires = Some(now + of.interval + of.max_interval);
-        let heard = of.max_processing.map(|_| Box::new(now));
+        let extra = (of.max_processing.is_some() || options.activity.is_some()).then(|| Extra::new(now));
         Session {
             id,
             options,
@@ -145,18 +174,10 @@ impl Session {
             advised: None,
             subscriptions: HashSet::new(),
             acks: None,
-            heard,
+            silent: true,
+            lazy_too: false,
+            extra,
         }
-    }
-
-    /// From now on messages are acknowledged (`ext.ack` of the handshake).
-    pub fn acknowledge(&mut self) {
-        self.acks = Some(ack::Acks::default());
-    }
-
-    /// Messages go out with the replies of connects only.
-    pub fn connect_only(&self) -> bool {
-        self.acks.is_some()
     }
 
     /// The client id. A secret between client and server: never shown to anybody else.
@@ -166,7 +187,12 @@ impl Session {
 
     /// The session has ended.
     pub fn ended(&self) -> bool {
-        self.state == State::Ended
+        matches!(self.state, State::Disconnected | State::Gone)
+    }
+
+    /// It has ended because its client or the server disconnected it: then its client is to stay away.
+    pub fn disconnected(&self) -> bool {
+        self.state == State::Disconnected
     }
 
     /// The options of the transport that its last message came by.
@@ -195,8 +221,9 @@ impl Session {
 
     fn heard(&mut self, now: Instant, carrier: Carrier) {
         self.by = carrier;
-        if let Some(heard) = &mut self.heard {
-            **heard = now;
+        self.silent = false;
+        if let Some(extra) = &mut self.extra {
+            extra.heard = now;
         }
     }
 
@@ -208,7 +235,7 @@ impl Session {
         let was_connected = match self.state {
             State::Handshaken => false,
             State::Connected => true,
-            State::Ended => return Err(unknown_session()),
+            State::Disconnected | State::Gone => return Err(unknown_session()),
         };
         self.state = State::Connected;
         self.heard(now, connect.carrier);
@@ -222,22 +249,21 @@ impl Session {
             }
         }
         // Where there is something to say, or other messages beside it, nothing would be held anyway.
-        let crowded = connect.crowded && connect.alone && self.queue.is_empty();
+        let quiet = !self.presses() && self.unseen() == 0;
+        let crowded = connect.crowded && connect.alone && quiet;
         // CometD takes one that gets the same messages again for one that asked not to be held.
-        let again = self.acks.as_ref().is_some_and(|acks| acks.again(self.queue.len()));
-        let due = again || connect.advice.is_some() || (!crowded && self.advised != Some(connect.carrier));
+        let due = self.again() || connect.advice.is_some() || self.advised != Some(connect.carrier);
         let mut advice = due.then(|| self.full_advice());
         if crowded {
-            advice.get_or_insert(Advice::new(Reconnect::Retry, 0)).multiple_clients = true; // what else is the driver's
+            advice.get_or_insert(Advice { reconnect: Reconnect::Retry, ..Advice::none() }).multiple_clients = true; // what else is the driver's
         }
-        // One that was told to keep away is told when it need not any more.
-        self.advised = (!crowded).then_some(connect.carrier);
+        self.advised = Some(connect.carrier);
         let polls = connect.carrier != Carrier::WebSocket;
         let held = was_connected
             && !timeout.is_zero()
             && !connect.crowded
             && (!polls || connect.alone)
-            && (!(polls || self.connect_only()) || self.queue.is_empty());
+            && (quiet || !(polls || self.connect_only(connect.carrier)));
         let hold = if held {
             self.tickets += 1;
             let ticket = Ticket(self.tickets);
@@ -245,7 +271,7 @@ impl Session {
             self.expires = None;
             Some((ticket, now + timeout))
         } else {
-            self.arm(now);
+            self.answered(now);
             None
         };
         Ok(ConnectOutcome { superseded, advice, hold })
@@ -256,7 +282,7 @@ impl Session {
     pub fn release(&mut self, ticket: Ticket, now: Instant) -> bool {
         if self.hold.as_ref().is_some_and(|hold| hold.ticket == ticket) {
             self.hold = None;
-            self.arm(now);
+            self.answered(now);
             true
         } else {
             false
@@ -265,7 +291,7 @@ impl Session {
 
     /// The reply to a connect or handshake was written: the clock of expiry starts.
     pub fn replied(&mut self, now: Instant) {
-        if self.hold.is_none() && self.state != State::Ended {
+        if self.hold.is_none() && !self.ended() {
             self.arm(now);
         }
     }
@@ -273,9 +299,25 @@ impl Session {
     /// Any message but a connect arrived: it shows that the client lives.
     pub fn touch(&mut self, now: Instant, carrier: Carrier) {
         self.heard(now, carrier);
-        if self.hold.is_none() && self.state != State::Ended {
+        if let Some(extra) = &mut self.extra {
+            extra.active = now;
+        }
+        self.lazy_too |= !self.connect_only(carrier);
+        if self.hold.is_none() && !self.ended() {
             self.expires = Some(now + self.current().max_interval);
         }
+    }
+
+    /// With whom nothing happened for too long is to be disconnected at a connect (the activity extension).
+    pub fn inactive(&self, now: Instant) -> bool {
+        let extra = self.extra.as_ref().zip(self.options.activity);
+        extra.is_some_and(|(extra, activity)| now.saturating_duration_since(extra.active) > activity.max_inactivity)
+    }
+
+    /// A connect is to be answered now: whatever waits goes before it.
+    fn answered(&mut self, now: Instant) {
+        self.lazy_too |= !self.queue.is_empty();
+        self.arm(now);
     }
 
     fn arm(&mut self, now: Instant) {
@@ -285,140 +327,32 @@ impl Session {
     /// When it expires, if nothing happens; while a connect is held that is when its client was not heard for
     /// `max_processing`, if there is such a bound. `None`: not before something else happens, or it has ended.
     pub fn expires(&self) -> Option<Instant> {
-        let held = self.hold.as_ref().and(self.heard.as_ref());
-        self.expires.or_else(|| Some(**held? + self.options.of(self.born).max_processing?))
-    }
-
-    /// A message for the client.
-    pub fn push(&mut self, delivery: Arc<Delivery>) -> Push {
-        if self.state == State::Ended {
-            return Push::Gone;
-        }
-        match self.queue.push(delivery, &self.options.of(self.born).queue) {
-            Queued::Full => return Push::Overflow,
-            Queued::Dropped(n) => {
-                self.acks.iter_mut().for_each(|acks| acks.dropped(n));
-                self.dropped += n as u64;
-                self.untold += n as u64;
-            }
-            Queued::Kept => {}
-        }
-        if self.batches > 0 { Push::Waits } else { Push::Wake }
-    }
-
-    /// The hold that a waiting message ends, if no batch is open: any poll's; a WebSocket's only when messages need a
-    /// connect's reply to go out.
-    pub fn take_polling_hold(&mut self, now: Instant) -> Option<Ticket> {
-        if self.batches > 0 || self.queue.is_empty() {
-            return None;
-        }
-        let connect_only = self.connect_only();
-        let hold = self.hold.take_if(|hold| connect_only || hold.carrier != Carrier::WebSocket)?;
-        self.arm(now);
-        Some(hold.ticket)
-    }
-
-    /// The oldest waiting message, to be sent unasked or with any reply; none where only a connect's reply may carry it.
-    pub fn pop(&mut self) -> Option<Arc<Delivery>> {
-        if self.connect_only() { None } else { self.queue.pop() }
-    }
-
-    /// The messages that go out with a connect's reply, and the number of the batch that it closes, if they are to be
-    /// acknowledged: then they stay in the queue until they are, and those that were not are among them again.
-    pub fn take_for_connect(&mut self) -> (Vec<Arc<Delivery>>, Option<u64>) {
-        match &mut self.acks {
-            Some(acks) => (self.queue.iter().cloned().collect(), Some(acks.close(self.queue.len()))),
-            None => (std::iter::from_fn(|| self.queue.pop()).collect(), None),
-        }
-    }
-
-    /// Messages that were taken but did not reach the client: they come first again.
-    pub fn put_back(&mut self, deliveries: impl DoubleEndedIterator<Item = Arc<Delivery>>) {
-        if self.state != State::Ended && !self.connect_only() {
-            self.queue.put_back(deliveries);
-        }
-    }
-
-    /// What waits: messages and bytes.
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.queue.len(), self.queue.bytes())
-    }
-
-    /// How full the queue is: 1 at a bound.
-    pub fn fill(&self) -> f64 {
-        let limits = &self.options.of(self.born).queue;
-        let part = |n: usize, of: usize| n as f64 / of.max(1) as f64;
-        part(self.queue.len(), limits.max_messages).max(part(self.queue.bytes(), limits.max_bytes))
-    }
-
-    /// Messages dropped by [`crate::queue::Overflow::DropOldest`] that the client does not know of: its next connect
-    /// reply says how many, as `ext.dropped`.
-    pub fn take_untold(&mut self) -> u64 {
-        std::mem::take(&mut self.untold)
-    }
-
-    /// Messages dropped by [`crate::queue::Overflow::DropOldest`] since the last call: for counting.
-    pub fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// From now on messages wait without waking anybody. May be nested.
-    pub fn start_batch(&mut self) {
-        self.batches += 1;
-    }
-
-    /// The counterpart of [`Session::start_batch`]; whether somebody is to be woken now.
-    pub fn end_batch(&mut self) -> bool {
-        self.batches = self.batches.saturating_sub(1);
-        self.batches == 0 && !self.queue.is_empty()
-    }
-
-    /// Records a subscription: whether it is new. The driver keeps the registry of channels.
-    ///
-    /// # Errors
-    /// When the session has too many.
-    pub fn subscribe(&mut self, channel: &ChannelName) -> Result<bool, Refusal> {
-        if self.state == State::Ended {
-            return Err(Refusal::new(error::SESSION_UNKNOWN));
-        }
-        if self.subscriptions.len() >= self.options.max_subscriptions && !self.subscriptions.contains(channel) {
-            return Err(Refusal::new(error::error(403, channel.as_str(), "too_many_subscriptions")));
-        }
-        Ok(self.subscriptions.insert(channel.clone()))
-    }
-
-    /// Forgets a subscription: whether there was one.
-    pub fn unsubscribe(&mut self, channel: &ChannelName) -> bool {
-        let there = self.subscriptions.remove(channel);
-        if self.subscriptions.is_empty() {
-            self.subscriptions = HashSet::new();
-        }
-        there
-    }
-
-    /// Whether it is subscribed to exactly this channel or pattern.
-    pub fn is_subscribed(&self, channel: &ChannelName) -> bool {
-        self.subscriptions.contains(channel)
-    }
-
-    /// What it is subscribed to.
-    pub fn subscriptions(&self) -> impl Iterator<Item = &ChannelName> {
-        self.subscriptions.iter()
+        let held = self.hold.as_ref().and(self.extra.as_ref());
+        self.expires.or_else(|| Some(held?.heard + self.options.of(self.born).max_processing?))
     }
 
     /// Ends the session: its subscriptions, to be taken out of the registry, or `None` if it had ended before. A held
-    /// connect's ticket is void from now on; the driver answers it by the reason. What waits for a client that
-    /// disconnects may still go out with the reply.
+    /// connect's ticket is void from now on; the driver answers it by the reason. What waits for a client that is
+    /// disconnected may still go out with the reply.
     pub fn end(&mut self, reason: EndReason) -> Option<Vec<ChannelName>> {
-        if self.state == State::Ended {
+        if self.ended() {
             return None;
         }
-        self.state = State::Ended;
         self.expires = None;
         self.hold = None;
-        if reason != EndReason::Disconnected {
-            self.queue = Queue::default();
-        }
+        self.lazy_too = true;
+        self.state = match reason {
+            EndReason::Disconnected => State::Disconnected,
+            EndReason::Server => {
+                let told = Delivery::fixed("/meta/disconnect", r#"{"channel":"/meta/disconnect","successful":true}"#);
+                self.queue.put_last(Arc::new(told));
+                State::Disconnected
+            }
+            EndReason::Expired | EndReason::Overflow => {
+                self.queue = Queue::default();
+                State::Gone
+            }
+        };
         Some(std::mem::take(&mut self.subscriptions).into_iter().collect())
     }
 }

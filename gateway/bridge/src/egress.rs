@@ -9,6 +9,7 @@ use crate::replay::Replay;
 use base64::Engine as _;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::{Delivery, DeliveryParts};
+use bayeux::session::EndReason;
 use bayeux_server::Server;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -65,10 +66,10 @@ impl Reader {
         match (&self.replay, message) {
             (Some(replay), message) => replay.fed(&self.server, record, message),
             (None, Some(message)) => {
-                match &message.publisher {
-                    Some(tag) => self.server.publish_of(tag, &message.channel, message.delivery),
-                    None => self.server.publish(&message.channel, message.delivery),
-                };
+                let Message { channel, delivery, publisher } = message;
+                for session in self.server.publish_shared(publisher.as_deref(), &channel, &delivery) {
+                    self.server.end_session(&session, EndReason::Overflow);
+                }
             }
             (None, None) => {}
         }
@@ -151,7 +152,8 @@ impl Reader {
             }
         }
         let parts = DeliveryParts { data: &data, ext: &ext, ..Default::default() };
-        let delivery = Arc::new(Delivery::new(channel.as_bytestring().clone(), &parts));
+        let delivery = Delivery::new(channel.as_bytestring().clone(), &parts);
+        let delivery = Arc::new(self.server.lazily(&channel, delivery));
         self.observer.egressed(self.mapping, Outcome::Ok, age(record));
         let origin = record.header(ORIGIN_HEADER).and_then(|raw| std::str::from_utf8(raw).ok());
         let publisher = origin.and_then(|origin| origin.rsplit_once('/')).map(|(_, tag)| tag.into());

@@ -163,7 +163,7 @@ impl Replay {
         let mut live = self.live.lock();
         let Some(live) = &mut *live else { return };
         let Some(message) = message else { return live.ring.reached(&place) };
-        for session in server.publish_behind(message.publisher.as_deref(), &message.channel, &message.delivery) {
+        for session in server.publish_shared(message.publisher.as_deref(), &message.channel, &message.delivery) {
             if !self.falls_behind(server, &session, &message.channel, live.ring.cursor()) {
                 server.end_session(&session, bayeux::session::EndReason::Overflow);
             }

@@ -85,7 +85,7 @@ impl Services {
             };
         };
         let id = match &publish.message.id {
-            Some(MessageId::Valid(id)) => Some(id.clone()),
+            Some(MessageId::Valid(id) | MessageId::Invalid(id)) => Some(id.clone()),
             _ => None,
         };
         let data = publish.message.data.clone().unwrap_or(Bytes::from_static(b"null"));
@@ -205,6 +205,7 @@ impl Call {
             data,
             ext: if binary { &mark } else { &[] },
             other: &other,
+            lazy: None,
         };
         self.session.deliver(Arc::new(Delivery::new(self.channel.clone(), &parts)));
     }

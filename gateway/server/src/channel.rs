@@ -1,7 +1,7 @@
 //! Channels as whoever embeds the server sees them.
 
 use crate::attributes::Attributes;
-use crate::hooks::{Authorizer, ChannelListener, Flow, ListenerId, SubscribeFlow, on_message};
+use crate::hooks::{Authorizer, ChannelListener, Flow, ListenerId, on_message};
 use crate::process;
 use crate::registry::Channel;
 use crate::server::Server;
@@ -19,7 +19,8 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct ChannelSetup {
     persistent: bool,
-    pub(crate) lazy: Option<Option<Duration>>,
+    /// How long messages may wait; zero: for `max_lazy_timeout`.
+    pub(crate) lazy: Option<Duration>,
     pub(crate) broadcast_to_publisher: bool,
     pub(crate) listeners: Vec<(ListenerId, Arc<dyn ChannelListener>)>,
     pub(crate) authorizers: Vec<(ListenerId, Arc<dyn Authorizer>)>,
@@ -61,13 +62,13 @@ impl ChannelSetup {
 
     /// Messages on the channel may wait until something more urgent goes to the session (CometD's lazy channels).
     pub fn lazy(&mut self, lazy: bool) -> &mut Self {
-        self.lazy = lazy.then_some(None);
+        self.lazy = lazy.then_some(Duration::ZERO);
         self
     }
 
     /// The same, for at most that long (whole milliseconds) rather than `max_lazy_timeout`.
     pub fn lazy_timeout(&mut self, timeout: Duration) -> &mut Self {
-        self.lazy = Some(Some(timeout));
+        self.lazy = Some(timeout);
         self
     }
 
@@ -242,12 +243,12 @@ impl ServerChannel {
 
     /// See [`ChannelSetup::lazy`].
     pub fn set_lazy(&self, lazy: bool) {
-        self.configure(|setup| setup.lazy = lazy.then_some(None));
+        self.configure(|setup| setup.lazy = lazy.then_some(Duration::ZERO));
     }
 
     /// See [`ChannelSetup::lazy_timeout`].
     pub fn set_lazy_timeout(&self, timeout: Duration) {
-        self.configure(|setup| setup.lazy = Some(Some(timeout)));
+        self.configure(|setup| setup.lazy = Some(timeout));
     }
 
     /// Whether it is lazy.

@@ -4,9 +4,11 @@
 //! once with all that waits for it. What is queued during a pass is written by the next: when little goes on, latency
 //! is that of a direct write; as load rises, messages share writes and the cost per delivery falls.
 
+use crate::lazy::Lazies;
 use crate::websocket::outlet::Outlet;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Sockets written between two chances for other tasks to run.
@@ -16,6 +18,7 @@ const PASS: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Flusher {
     lanes: Vec<Lane>,
+    lazies: Lazies,
 }
 
 #[derive(Debug, Default)]
@@ -26,7 +29,7 @@ struct Lane {
 
 impl Flusher {
     pub(crate) fn new(lanes: usize) -> Self {
-        Flusher { lanes: (0..lanes.max(1)).map(|_| Lane::default()).collect() }
+        Flusher { lanes: (0..lanes.max(1)).map(|_| Lane::default()).collect(), lazies: Lazies::default() }
     }
 
     /// This socket has something to write. Cheap when it is marked already.
@@ -69,6 +72,23 @@ impl Flusher {
                 pass = Vec::new();
             }
         }
+    }
+
+    /// The task of lazy messages, likewise.
+    pub(crate) async fn run_lazies(self: Arc<Self>) {
+        loop {
+            for session in self.lazies.due().await {
+                let now = Instant::now();
+                if let Some(again) = session.wake_lazy(now, &self) {
+                    self.lazies.ask(&session, again);
+                }
+            }
+            self.kick();
+        }
+    }
+
+    pub(crate) fn lazies(&self) -> &Lazies {
+        &self.lazies
     }
 
     pub(crate) fn lanes(&self) -> usize {

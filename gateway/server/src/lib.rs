@@ -17,6 +17,7 @@ mod expiry;
 mod flush;
 pub mod hooks;
 pub mod http;
+mod lazy;
 pub mod listener;
 mod local;
 mod process;

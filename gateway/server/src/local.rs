@@ -8,7 +8,7 @@ use bayeux::delivery::Delivery;
 use bayeux::error;
 use bayeux::message::{Message, MessageId};
 use bayeux::reply::{Refusal, Reply};
-use bayeux::session::{Carrier, EndReason};
+use bayeux::session::{Carrier, EndReason, Session};
 use bytestring::ByteString;
 use serde::Serialize;
 use std::sync::Arc;
@@ -154,7 +154,7 @@ impl LocalSession {
 
     /// The next message for it, if there is one.
     pub fn try_next(&self) -> Option<Arc<Delivery>> {
-        self.session.with(|session| session.pop())
+        self.session.with(Session::pop_unasked)
     }
 
     /// Ends it.

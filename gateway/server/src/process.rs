@@ -11,7 +11,7 @@ use crate::session::LiveSession;
 use bayeux::channel::{ChannelName, Class};
 use bayeux::error;
 use bayeux::message::{ClientAdvice, Message, MessageId};
-use bayeux::reply::{Refusal, Reply, TimeSync};
+use bayeux::reply::{Reconnect, Refusal, Reply, TimeSync};
 use bayeux::session::{Carrier, EndReason, unknown_session};
 use bytestring::ByteString;
 use std::future::Future;
@@ -104,11 +104,11 @@ pub(crate) fn find_session(server: &Server, context: &Context, message: &Message
 }
 
 /// A channel, and an id if any.
-fn validated(message: &Message) -> Result<ChannelName, &'static str> {
+fn validated(server: &Server, message: &Message) -> Result<ChannelName, &'static str> {
     let channel = message.channel.as_ref().ok_or(error::CHANNEL_MISSING)?;
     let channel = ChannelName::parse(channel).map_err(|_| error::CHANNEL_INVALID)?;
     match message.id {
-        Some(MessageId::Invalid(_)) => Err(error::MESSAGE_ID_INVALID),
+        Some(MessageId::Invalid(_)) if server.settings().validate_message_fields => Err(error::MESSAGE_ID_INVALID),
         _ => Ok(channel),
     }
 }
@@ -132,7 +132,7 @@ async fn one(
     alone: bool,
 ) -> Answer {
     let mut reply = Reply::to(&message);
-    let mut channel = match validated(&message) {
+    let mut channel = match validated(server, &message) {
         Ok(channel) => channel,
         Err(text) => return Answer::Reply(reply.refuse(Refusal::new(text))),
     };
@@ -140,7 +140,7 @@ async fn one(
         if !incoming(server, processed.session.as_ref(), &mut message) {
             return deleted(reply);
         }
-        channel = match validated(&message) {
+        channel = match validated(server, &message) {
             Ok(channel) => channel,
             Err(text) => return Answer::Reply(reply.refuse(Refusal::new(text))),
         };
@@ -156,7 +156,7 @@ async fn one(
         }
         _ => {
             let refusal = match &*meta {
-                "/meta/connect" => unknown_session(),
+                "/meta/connect" => unknown_to(processed.session.as_deref()),
                 _ => Refusal::new(error::SESSION_UNKNOWN),
             };
             return Answer::Reply(reply.refuse(refusal));
@@ -174,6 +174,10 @@ async fn one(
     }
     match &*meta {
         "/meta/connect" => {
+            if session.with(|s| s.inactive(Instant::now())) {
+                server.end_session(&session, EndReason::Server);
+                return Answer::Reply(reply.refuse(unknown_to(Some(&session))));
+            }
             timed(server, &message, &mut reply);
             let ack = message.ext_field("ack").and_then(|raw| serde_json::from_slice(&raw).ok());
             return Answer::Connect { reply, advice: message.client_advice(), ack };
@@ -186,6 +190,15 @@ async fn one(
         _ => reply = reply.refuse(Refusal::new(error::META_DENIED)),
     }
     Answer::Reply(reply)
+}
+
+/// `402::session_unknown` for a connect. Where the session that sends it was disconnected, it is to stay away (CometD).
+fn unknown_to(session: Option<&LiveSession>) -> Refusal {
+    let mut refusal = unknown_session();
+    if let Some(advice) = refusal.advice.as_mut().filter(|_| session.is_some_and(|s| s.with(|s| s.disconnected()))) {
+        advice.reconnect = Reconnect::None;
+    }
+    refusal
 }
 
 /// Has a reply answer the client's question about the time, if it asks.

@@ -105,6 +105,7 @@ impl Server {
         for lane in 0..flusher.lanes() {
             tasks.push(tokio::spawn(Arc::clone(&flusher).run(lane)).abort_handle());
         }
+        tasks.push(tokio::spawn(Arc::clone(&flusher).run_lazies()).abort_handle());
         tasks.push(tokio::spawn(expire(Arc::downgrade(&server.0))).abort_handle());
         *server.0.tasks.lock() = tasks;
         server
@@ -241,7 +242,10 @@ impl Server {
                 tracing::debug!(session = %session.tag(), "expired");
             }
             EndReason::Disconnected => stats.sessions_disconnected.inc(),
-            EndReason::Server => {}
+            EndReason::Server => {
+                stats.sessions_disconnected.inc();
+                tracing::debug!(session = %session.tag(), "disconnected by the server");
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use crate::flush::Flusher;
 use crate::websocket::outlet::Outlet;
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
-use bayeux::reply::Refusal;
+use bayeux::reply::{Refusal, Reply};
 use bayeux::session::{Carrier, Connect, ConnectOutcome, EndReason, Session, Ticket};
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -19,6 +19,7 @@ mod extras;
 mod offer;
 
 pub use behind::Handed;
+pub(crate) use extras::Suspended;
 pub(crate) use offer::Offered;
 
 /// Who is behind a session.
@@ -167,7 +168,7 @@ impl LiveSession {
         match &inner.link {
             Link::None => {}
             Link::Local(reader) => reader.notify_one(),
-            Link::Socket(outlet) if inner.session.connect_only() => {
+            Link::Socket(outlet) if inner.session.connect_only(Carrier::WebSocket) => {
                 if let Some(ticket) = inner.session.take_polling_hold(Instant::now()) {
                     outlet.release(ticket);
                 }
@@ -223,15 +224,22 @@ impl LiveSession {
         self.inner.lock().attach(outlet);
     }
 
-    /// The client came back by another way: the socket that carried the session is closed, and what it had taken but not
-    /// sent goes out by the new way, in its place. (A socket's `write` lock comes before `inner`, so it is asked first.)
+    /// The client came back by another way: the socket that carried the session is closed, unless it has another by now,
+    /// and what it had taken but not sent goes out by the new way, in its place. (A socket's `write` lock comes before
+    /// `inner`, so it is asked first.)
     fn retire_other_socket(&self, than: Option<&Arc<Outlet>>) {
         let old = match &self.inner.lock().link {
             Link::Socket(current) if than.is_none_or(|new| !Arc::ptr_eq(current, new)) => Arc::clone(current),
             _ => return,
         };
-        let unsent = old.finish();
-        old.forget_held();
+        let unsent = match old.forget_former(self.key) {
+            Some(unsent) => unsent,
+            None => {
+                let unsent = old.finish();
+                old.forget_held();
+                unsent
+            }
+        };
         let mut inner = self.inner.lock();
         inner.session.put_back(unsent.into_iter());
         if matches!(&inner.link, Link::Socket(current) if Arc::ptr_eq(current, &old)) {
@@ -240,13 +248,13 @@ impl LiveSession {
     }
 
     /// The socket is gone: what was taken from the queue and not sent comes back, a connect it held is let go.
-    pub(crate) fn detach(&self, outlet: &Arc<Outlet>, held: Option<Ticket>, unsent: Vec<Arc<Delivery>>) {
+    pub(crate) fn detach(&self, outlet: &Outlet, held: Option<Ticket>, unsent: Vec<Arc<Delivery>>) {
         let mut inner = self.inner.lock();
         inner.session.put_back(unsent.into_iter());
         if let Some(ticket) = held {
             inner.session.release(ticket, Instant::now());
         }
-        if matches!(&inner.link, Link::Socket(current) if Arc::ptr_eq(current, outlet)) {
+        if matches!(&inner.link, Link::Socket(current) if std::ptr::eq(Arc::as_ptr(current), outlet)) {
             inner.link = Link::None;
         }
     }
@@ -269,10 +277,18 @@ impl LiveSession {
         taken
     }
 
+    /// The messages that go out behind a handshake's reply, which is told of them (CometD
+    /// `allowMessageDeliveryDuringHandshake`).
+    pub(crate) fn welcome(&self, reply: &mut Reply) -> Vec<Arc<Delivery>> {
+        let Some((messages, batch)) = self.inner.lock().session.take_for_handshake() else { return Vec::new() };
+        reply.announce(messages.len(), batch);
+        messages
+    }
+
     /// Takes the waiting messages into `out`: for a poll's response to anything but a connect.
-    pub(crate) fn take(&self, mut out: impl FnMut(Arc<Delivery>)) {
+    pub(crate) fn take(&self, carrier: Carrier, mut out: impl FnMut(Arc<Delivery>)) {
         let mut inner = self.inner.lock();
-        while let Some(delivery) = inner.session.pop() {
+        while let Some(delivery) = inner.session.pop(carrier) {
             out(delivery);
         }
         inner.taken();
@@ -286,7 +302,7 @@ impl LiveSession {
             return;
         }
         for _ in 0..max {
-            match inner.session.pop() {
+            match inner.session.pop(Carrier::WebSocket) {
                 Some(delivery) => out(delivery),
                 None => break,
             }

@@ -54,6 +54,8 @@ pub struct ServerSettings {
     pub browser_cookie: BrowserCookie,
     /// Packs responses of 1 KiB and more for HTTP clients that take gzip.
     pub gzip: bool,
+    /// Refuses messages whose id is not made of letters and digits.
+    pub validate_message_fields: bool,
     /// Who may come from a browser.
     pub origins: Origins,
     /// The extensions that clients may use.
@@ -77,6 +79,7 @@ impl Default for ServerSettings {
             websocket: WebSocketOptions::default(),
             browser_cookie: BrowserCookie::default(),
             gzip: false,
+            validate_message_fields: true,
             origins: Origins::Same,
             extensions: Extensions::default(),
             broadcast_to_publisher: true,

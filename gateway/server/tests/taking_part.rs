@@ -323,3 +323,48 @@ async fn subscribers_get_the_publishers_words_but_for_its_id_client_id_and_advic
         .await;
     assert_eq!(client.heard().await, json!({"channel":"/a/","data":1,"ext":null,"subscription":"/y","own":[1]}));
 }
+
+#[tokio::test]
+async fn a_message_on_a_lazy_channel_waits_for_one_that_is_not() {
+    let options = Options { max_lazy_timeout: std::time::Duration::from_secs(3600), ..Options::default() };
+    let settings = ServerSettings { session: SessionOptions::same(options), ..ServerSettings::default() };
+    let server = Server::builder(settings).build();
+    let running = Running::start(&server);
+    let mut client = running.client().await;
+    for channel in ["/lazy/a", "/soon", "/urgent"] {
+        client.subscribe(channel).await;
+    }
+    server.channel("/lazy/**").unwrap().set_lazy(true);
+    server.channel("/soon").unwrap().set_lazy_timeout(std::time::Duration::from_millis(20));
+    assert!(server.channel("/soon").unwrap().is_lazy());
+    server.channel("/lazy/a").unwrap().publish(1).await.unwrap();
+    assert_eq!(server.sessions()[0].waiting().0, 1, "it wakes nobody");
+    server.channel("/urgent").unwrap().publish(2).await.unwrap();
+    assert_eq!((client.heard().await["data"].clone(), client.heard().await["data"].clone()), (json!(1), json!(2)));
+    // By itself it goes when its time is over.
+    server.channel("/soon").unwrap().publish(3).await.unwrap();
+    assert_eq!(client.heard().await["data"], 3);
+}
+
+#[tokio::test]
+async fn a_sessions_heartbeat_is_its_held_connect() {
+    struct Heart(UnboundedSender<String>);
+    impl SessionListener for Heart {
+        fn suspended(&self, _: &LiveSession, timeout: std::time::Duration) {
+            let _ = self.0.send(format!("held for {} s at most", timeout.as_secs_f64().round()));
+        }
+        fn resumed(&self, _: &LiveSession) {
+            let _ = self.0.send("answered".into());
+        }
+    }
+    let server = Server::builder(ServerSettings::default()).build();
+    let running = Running::start(&server);
+    let mut client = running.client().await;
+    client.subscribe("/a").await; // the connect before it is held by now
+    let (sender, mut beats) = unbounded_channel();
+    server.sessions()[0].add_listener(Heart(sender));
+    client.say(json!({"channel":"/meta/connect","connectionType":"websocket"})).await;
+    assert_eq!(beats.recv().await.unwrap(), "held for 20 s at most");
+    client.ask(json!({"channel":"/meta/disconnect"})).await;
+    assert_eq!(beats.recv().await.unwrap(), "answered");
+}

@@ -21,10 +21,14 @@ macro_rules! section {
             pub max_interval: Option<Duration>,
             /// `bayeux.max_processing` for this transport alone.
             pub max_processing: Option<Duration>,
+            /// `bayeux.max_lazy_timeout` for this transport alone.
+            pub max_lazy_timeout: Option<Duration>,
             /// `bayeux.max_message_size` for this transport alone.
             pub max_message_size: Option<ByteSize>,
             /// `bayeux.handshake_reconnect` for this transport alone.
             pub handshake_reconnect: Option<bool>,
+            /// `bayeux.allow_message_delivery_during_handshake` for this transport alone.
+            pub allow_message_delivery_during_handshake: Option<bool>,
             /// `bayeux.queue` for this transport alone, key by key.
             pub queue: TransportQueue,
         }
@@ -37,8 +41,10 @@ macro_rules! section {
                     interval: None,
                     max_interval: None,
                     max_processing: None,
+                    max_lazy_timeout: None,
                     max_message_size: None,
                     handshake_reconnect: None,
+                    allow_message_delivery_during_handshake: None,
                     queue: TransportQueue::default(),
                 }
             }
@@ -51,8 +57,13 @@ macro_rules! section {
                     interval: self.interval.unwrap_or(all.interval),
                     max_interval: self.max_interval.unwrap_or(all.max_interval),
                     max_processing: self.max_processing.or(all.max_processing),
+                    max_lazy_timeout: self.max_lazy_timeout.unwrap_or(all.max_lazy_timeout),
                     max_message_size: self.max_message_size.unwrap_or(all.max_message_size),
                     handshake_reconnect: self.handshake_reconnect.unwrap_or(all.handshake_reconnect),
+                    allow_message_delivery_during_handshake: self
+                        .allow_message_delivery_during_handshake
+                        .unwrap_or(all.allow_message_delivery_during_handshake),
+                    meta_connect_deliver_only: all.meta_connect_deliver_only,
                     queue: Queue {
                         max_messages: self.queue.max_messages.unwrap_or(all.queue.max_messages),
                         max_bytes: self.queue.max_bytes.unwrap_or(all.queue.max_bytes),
@@ -78,11 +89,13 @@ section! {
         /// `bayeux.duplicate_meta_connect_http_response_code` for this transport alone.
         #[schemars(range(min = 400, max = 599))]
         duplicate_meta_connect_http_response_code: Option<u16> = None,
+        /// `bayeux.meta_connect_deliver_only` for this transport alone.
+        meta_connect_deliver_only: Option<bool> = None,
     }
 }
 
 section! {
-    /// What concerns callback-polling only.
+    /// What concerns callback-polling only; it delivers with `/meta/connect` only, always.
     CallbackPolling {
         /// The query parameter that names the function to call.
         callback_parameter: String = "jsonp".to_owned(),
@@ -119,6 +132,8 @@ section! {
         idle_timeout: Duration = Duration::from_secs(300),
         /// The one sub-protocol that is agreed to, such as `bayeux`. Absent: the first that a client offers.
         protocol: Option<String> = None,
+        /// `bayeux.meta_connect_deliver_only` for this transport alone.
+        meta_connect_deliver_only: Option<bool> = None,
     }
 }
 
@@ -146,10 +161,16 @@ pub struct TransportOptions {
     pub max_interval: Duration,
     /// See [`Bayeux::max_processing`].
     pub max_processing: Option<Duration>,
+    /// See [`Bayeux::max_lazy_timeout`].
+    pub max_lazy_timeout: Duration,
+    /// See [`Bayeux::meta_connect_deliver_only`].
+    pub meta_connect_deliver_only: bool,
     /// See [`Bayeux::max_message_size`].
     pub max_message_size: ByteSize,
     /// See [`Bayeux::handshake_reconnect`].
     pub handshake_reconnect: bool,
+    /// See [`Bayeux::allow_message_delivery_during_handshake`].
+    pub allow_message_delivery_during_handshake: bool,
     /// See [`Bayeux::queue`].
     pub queue: Queue,
 }
@@ -157,11 +178,13 @@ pub struct TransportOptions {
 impl Bayeux {
     /// The options of a transport: its own, else those for all.
     pub fn options(&self, transport: Transport) -> TransportOptions {
-        match transport {
-            Transport::Websocket => self.websocket.over(self),
-            Transport::LongPolling => self.long_polling.over(self),
-            Transport::CallbackPolling => self.callback_polling.over(self),
-        }
+        let (options, deliver_only) = match transport {
+            Transport::Websocket => (self.websocket.over(self), self.websocket.meta_connect_deliver_only),
+            Transport::LongPolling => (self.long_polling.over(self), self.long_polling.meta_connect_deliver_only),
+            Transport::CallbackPolling => (self.callback_polling.over(self), Some(true)),
+        };
+        let meta_connect_deliver_only = deliver_only.unwrap_or(self.meta_connect_deliver_only);
+        TransportOptions { meta_connect_deliver_only, ..options }
     }
 }
 

@@ -26,15 +26,15 @@ impl Acks {
         gone
     }
 
-    /// All `waiting` messages were sent before, and nothing came since.
-    pub(super) fn again(&self, waiting: usize) -> bool {
-        waiting > 0 && self.open.iter().map(|(_, count)| count).sum::<usize>() == waiting
+    /// How many messages, from the queue's front, were sent and not acknowledged.
+    pub(super) fn unseen(&self) -> usize {
+        self.open.iter().map(|(_, count)| count).sum()
     }
 
     /// A reply leaves with all `waiting` messages: the number of the batch that it closes.
     pub(super) fn close(&mut self, waiting: usize) -> u64 {
         self.last += 1;
-        let before: usize = self.open.iter().map(|(_, count)| count).sum();
+        let before = self.unseen();
         if waiting > before {
             self.open.push_back((self.last, waiting - before));
         }

@@ -36,6 +36,11 @@ pub struct Options {
     pub max_interval: Duration,
     /// How long a session may hold a connect without another message of its client; `None`: as long as it likes.
     pub max_processing: Option<Duration>,
+    /// How long lazy messages wait for company at most, where their channel does not say; zero: not at all. That of the
+    /// transport it handshook by.
+    pub max_lazy_timeout: Duration,
+    /// Messages go out with the replies of connects only; over callback-polling they always do.
+    pub meta_connect_deliver_only: bool,
     /// The bound of a session's queue; that of the transport it handshook by.
     pub queue: QueueLimits,
     /// Of an HTTP body, of a WebSocket message; bytes. For the driver.
@@ -43,6 +48,9 @@ pub struct Options {
     /// Advice says how long a session lives without a connect, so that a client that was away for longer begins with a
     /// handshake.
     pub handshake_reconnect: bool,
+    /// What is queued for a session while it handshakes goes out with the handshake's reply, and not only with what its
+    /// client asks next.
+    pub allow_message_delivery_during_handshake: bool,
 }
 
 impl Default for Options {
@@ -52,9 +60,12 @@ impl Default for Options {
             interval: Duration::ZERO,
             max_interval: Duration::from_secs(10),
             max_processing: None,
+            max_lazy_timeout: Duration::from_secs(5),
+            meta_connect_deliver_only: false,
             queue: QueueLimits { max_messages: 20_000, max_bytes: 8 << 20, overflow: Overflow::Disconnect },
             max_message_size: 64 * 1024,
             handshake_reconnect: false,
+            allow_message_delivery_during_handshake: false,
         }
     }
 }
@@ -70,6 +81,17 @@ pub struct SessionOptions {
     pub callback_polling: Options,
     /// How many channels one session may subscribe to.
     pub max_subscriptions: usize,
+    /// Disconnects those with whom nothing happens but connects; `None`: nobody.
+    pub activity: Option<Activity>,
+}
+
+/// The activity extension (CometD's `ActivityExtension`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// A session that was inactive for longer is disconnected at its next connect.
+    pub max_inactivity: Duration,
+    /// Messages to the client are activity too, not only those from it.
+    pub client_server: bool,
 }
 
 impl SessionOptions {
@@ -80,6 +102,7 @@ impl SessionOptions {
             long_polling: options.clone(),
             callback_polling: options,
             max_subscriptions: 10_000,
+            activity: None,
         }
     }
 

@@ -8,6 +8,7 @@ use bayeux::delivery::Delivery;
 use bayeux::message::Message;
 use bayeux::session::EndReason;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Is told what happens to sessions, channels and subscriptions anywhere (CometD's `ChannelListener`, `SessionListener`
 /// and `SubscriptionListener` of the server).
@@ -125,5 +126,13 @@ pub trait SessionListener: Send + Sync + 'static {
     fn queue_full(&self, session: &LiveSession, delivery: &Delivery) -> Flow {
         let _ = (session, delivery);
         Flow::Pass
+    }
+    /// A connect of the session is held from now on, for at most that long.
+    fn suspended(&self, session: &LiveSession, timeout: Duration) {
+        let _ = (session, timeout);
+    }
+    /// The connect that was held is answered, or its connection is lost.
+    fn resumed(&self, session: &LiveSession) {
+        let _ = session;
     }
 }

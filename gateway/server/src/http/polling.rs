@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bayeux::channel::ChannelName;
 use bayeux::message::{ClientAdvice, Message};
 use bayeux::reply::{Advice, Reconnect, Reply};
-use bayeux::session::{Carrier, Connect, EndReason, Session, Ticket, unknown_session};
+use bayeux::session::{Connect, EndReason, Session, Ticket, unknown_session};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use std::convert::Infallible;
@@ -54,7 +54,11 @@ pub(super) async fn exchange(
     let mut connected = false;
     for answer in processed.answers {
         match answer {
-            Answer::Reply(reply) => replies.push(Box::pin(std::future::ready(reply))),
+            Answer::Reply(reply) => {
+                // Also one that is refused: what waits for a session that was disconnected goes with it.
+                connected |= reply.channel.as_deref() == Some("/meta/connect");
+                replies.push(Box::pin(std::future::ready(reply)));
+            }
             Answer::Wait(wait) => {
                 // A broker may take its time: messages and connects of the session do not wait for it.
                 batch = None;
@@ -63,7 +67,7 @@ pub(super) async fn exchange(
             Answer::Connect { reply, advice, ack } => {
                 let asked = Asked { advice, ack, alone };
                 let (reply, held) = connect(&server, &context, session.as_ref(), reply, asked);
-                connected |= reply.successful();
+                connected = true;
                 hold = hold.or(held);
                 replies.push(Box::pin(std::future::ready(reply)));
             }
@@ -75,14 +79,15 @@ pub(super) async fn exchange(
     if let (Some(hold), Some(session)) = (hold, &session) {
         match wait(&server, hold, session).await {
             PollEnd::Messages => {}
-            PollEnd::Superseded => superseded = true,
+            // A session that is swept away under its held connect (`max_processing`) goes without a word, as in CometD.
+            PollEnd::Superseded | PollEnd::Ended(EndReason::Expired) => superseded = true,
             PollEnd::Draining => set_advice(&mut replies, Advice::new(Reconnect::Retry, server.drain_interval())),
-            PollEnd::Ended(EndReason::Disconnected) => {
+            PollEnd::Ended(EndReason::Disconnected | EndReason::Server) => {
                 for reply in &mut replies {
-                    reply.advice.get_or_insert(Advice::new(Reconnect::None, 0)).reconnect = Reconnect::None;
+                    reply.advice.get_or_insert(Advice::none()).reconnect = Reconnect::None;
                 }
             }
-            PollEnd::Ended(_) => {
+            PollEnd::Ended(EndReason::Overflow) => {
                 replies = replies.into_iter().map(|reply| reply.refuse(unknown_session())).collect();
             }
         }
@@ -93,8 +98,13 @@ pub(super) async fn exchange(
     process::finish_replies(&server, session.as_deref(), &mut replies);
     let mut body = Body::new(callback.as_deref());
     let mut replies = replies.into_iter();
-    if processed.handshaken {
-        replies.next().iter().for_each(|reply| body.push(|out| reply.write(out)));
+    if let (true, Some(mut reply), Some(session)) =
+        (processed.handshaken, replies.as_slice().first().cloned(), &session)
+    {
+        replies.next();
+        let messages = session.welcome(&mut reply);
+        body.push(|out| reply.write(out));
+        messages.iter().for_each(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
     }
     if let Some(session) = &session {
         if connected {
@@ -107,8 +117,8 @@ pub(super) async fn exchange(
                 reply.tell_positions(positions);
                 reply.tell_dropped(session.with(Session::take_untold));
             }
-        } else if context.carrier == Carrier::LongPolling {
-            session.take(|delivery| body.push(|out| out.extend_from_slice(delivery.json())));
+        } else {
+            session.take(context.carrier, |delivery| body.push(|out| out.extend_from_slice(delivery.json())));
         }
         if connected || processed.handshaken {
             session.replied(Instant::now());
@@ -160,7 +170,7 @@ fn connect(
                         advice.reconnect = Reconnect::None;
                         reply.fail();
                     }
-                    interval => advice.interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+                    interval => advice.interval = Some(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
                 }
             }
             let hold =
@@ -180,6 +190,7 @@ async fn wait(server: &Server, hold: Hold, session: &Arc<LiveSession>) -> PollEn
         }
     }
     server.stats().polls_held.inc();
+    let _suspended = session.suspend(hold.until.saturating_duration_since(Instant::now()));
     let _let_go = LetGo(server, session, hold.ticket);
     if server.leaving() {
         return PollEnd::Draining; // it began to drain between the check and the hold

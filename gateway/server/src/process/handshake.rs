@@ -21,7 +21,7 @@ pub(super) async fn handshake(
     alone: bool,
 ) -> Answer {
     timed(server, &message, &mut reply);
-    let none = Advice::new(Reconnect::None, 0);
+    let none = Advice::none();
     if !alone {
         let refusal = Refusal::new(error::HANDSHAKE_NOT_ALONE).with_advice(Advice::new(Reconnect::Handshake, 0));
         return Answer::Reply(reply.refuse(refusal));

@@ -16,8 +16,8 @@ impl Server {
     ///
     /// It passes the extensions, but no channel's listeners: for what is final, such as a broker's records.
     /// [`crate::ServerChannel::publish`] is the whole way.
-    pub fn publish(&self, channel: &ChannelName, delivery: impl Into<Arc<Delivery>>) -> u64 {
-        match self.extended(None, None, delivery.into()) {
+    pub fn publish(&self, channel: &ChannelName, delivery: Delivery) -> u64 {
+        match self.extended(None, None, Arc::new(self.lazily(channel, delivery))) {
             Some(delivery) => self.fan_out_shared(None, channel, None, &delivery),
             None => 0,
         }
@@ -25,10 +25,10 @@ impl Server {
 
     /// The same for a message that a session once published, which came back some other way: where publishers do not get
     /// their own messages, it gets none. `tag`: the session's, as [`LiveSession::tag`] has it.
-    pub fn publish_of(&self, tag: &str, channel: &ChannelName, delivery: impl Into<Arc<Delivery>>) -> u64 {
+    pub fn publish_of(&self, tag: &str, channel: &ChannelName, delivery: Delivery) -> u64 {
         let matters = !self.settings().broadcast_to_publisher || self.channels().configured();
         let from = matters.then(|| self.channels().subscriber(channel, tag)).flatten();
-        match self.extended(from.as_ref(), None, delivery.into()) {
+        match self.extended(from.as_ref(), None, Arc::new(self.lazily(channel, delivery))) {
             Some(delivery) => self.fan_out_shared(from.as_ref(), channel, None, &delivery),
             None => 0,
         }
@@ -72,12 +72,12 @@ impl Server {
         there: Option<Arc<Channel>>,
         delivery: Delivery,
     ) -> u64 {
-        self.fan_out_shared(from, channel, there, &Arc::new(delivery))
+        self.fan_out_shared(from, channel, there, &Arc::new(self.lazily(channel, delivery)))
     }
 
-    /// [`Server::publish_of`] for a sender who has what does not fit in a queue elsewhere: gives back the sessions whose
-    /// queue was full, instead of ending them.
-    pub fn publish_behind(
+    /// [`Server::publish_of`] for a message that is kept elsewhere too, and is as lazy as it should be ([`Server::lazily`]).
+    /// Gives back the sessions whose queue was full, instead of ending them.
+    pub fn publish_shared(
         &self,
         tag: Option<&str>,
         channel: &ChannelName,
@@ -142,6 +142,20 @@ impl Server {
         let queued = reached.count - reached.full.len() as u64;
         self.stats().messages_queued.add(queued);
         (queued, reached.full)
+    }
+
+    /// As lazy as the channel: where any channel or pattern that reaches it is lazy, for as long as the channel itself says
+    /// (CometD's `ServerSessionImpl.flushLazy`).
+    pub fn lazily(&self, channel: &ChannelName, delivery: Delivery) -> Delivery {
+        if !self.channels().configured() {
+            return delivery;
+        }
+        let reaching = self.channels().reaching(channel);
+        if reaching.iter().all(|setup| setup.lazy.is_none()) || delivery.lazy().is_some() {
+            return delivery;
+        }
+        let own = self.channels().get(channel.as_str()).and_then(|channel| channel.setup()?.lazy);
+        delivery.with_lazy(Some(own.unwrap_or_default()))
     }
 
     /// Calls the listeners of this very channel.

@@ -8,6 +8,7 @@ use bayeux::reply::Reply;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 #[derive(Default)]
 pub(super) struct Extras {
@@ -123,5 +124,23 @@ impl LiveSession {
         if let Some(extras) = self.extras().filter(|_| self.is_apart()) {
             extras.listeners.each(f);
         }
+    }
+
+    /// A connect of the session is held, for at most that long, until this is dropped: its listeners are told, if there
+    /// are any. Nothing is locked when it is made or dropped.
+    pub(crate) fn suspend(self: &Arc<Self>, timeout: Duration) -> Option<Suspended> {
+        self.is_apart().then(|| {
+            self.tell(|listener| listener.suspended(self, timeout));
+            Suspended(Arc::clone(self))
+        })
+    }
+}
+
+/// A connect that is held, of a session whose listeners were told.
+pub(crate) struct Suspended(Arc<LiveSession>);
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        self.0.tell(|listener| listener.resumed(&self.0));
     }
 }

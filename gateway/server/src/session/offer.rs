@@ -10,6 +10,7 @@ use bayeux::session::{EndReason, Push};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What became of a message that a session was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl LiveSession {
 
     fn deliver_answer(&self, question: &Message, successful: bool, data: &impl Serialize) {
         let id = match &question.id {
-            Some(MessageId::Valid(id)) => Some(&**id),
+            Some(MessageId::Valid(id) | MessageId::Invalid(id)) => Some(&**id),
             _ => None,
         };
         let data = serde_json::to_vec(data).unwrap_or_default();
@@ -79,7 +80,11 @@ impl LiveSession {
     /// Puts a message into the queue and wakes what carries the session.
     fn enqueue(&self, delivery: &Arc<Delivery>, flusher: &Flusher) -> Offered {
         let mut inner = self.inner.lock();
-        match inner.session.push(Arc::clone(delivery)) {
+        let push = inner.session.push(Arc::clone(delivery));
+        if inner.session.counts_sends() {
+            inner.session.active(Instant::now());
+        }
+        match push {
             Push::Gone | Push::Waits => Offered::Taken,
             Push::Overflow => match self.overflowing.swap(true, Ordering::Relaxed) {
                 false => Offered::Full,
@@ -89,6 +94,29 @@ impl LiveSession {
                 self.wake(&mut inner, flusher);
                 Offered::Taken
             }
+            Push::Lazy(delay) => {
+                let now = Instant::now();
+                if inner.session.lazy_until(now + delay, now) {
+                    drop(inner);
+                    let session =
+                        self.server.upgrade().and_then(|server| Server::from_shared(server).session(&self.id));
+                    session.iter().for_each(|session| flusher.lazies().ask(session, now + delay));
+                }
+                Offered::Taken
+            }
+        }
+    }
+
+    /// Lazy messages may have waited long enough; when to ask again, if they have not.
+    pub(crate) fn wake_lazy(&self, now: Instant, flusher: &Flusher) -> Option<Instant> {
+        let mut inner = self.inner.lock();
+        match inner.session.wake_lazy(now) {
+            Ok(false) => None,
+            Ok(true) => {
+                self.wake(&mut inner, flusher);
+                None
+            }
+            Err(again) => Some(again),
         }
     }
 

@@ -4,6 +4,7 @@
 //! awaited. It writes replies; deliveries are written by the flusher, or by this task where only it can (TLS).
 
 mod clock;
+mod life;
 
 use super::deflate;
 use super::frame::{self, Decoder, Event, Limits, Violation, close_code};
@@ -12,12 +13,12 @@ use super::outlet::{Held, Outlet};
 use crate::listener::Stream;
 use crate::process::{self, Answer, Context, Processed};
 use crate::server::Server;
-use crate::session::LiveSession;
+use crate::session::{LiveSession, Suspended};
 use bayeux::channel::ChannelName;
 use bayeux::error;
 use bayeux::message::{self, ClientAdvice};
 use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
-use bayeux::session::{Carrier, Connect, EndReason, Session, Ticket, unknown_session};
+use bayeux::session::{Carrier, Connect, Ticket, unknown_session};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -40,7 +41,7 @@ struct Connection {
     session: Option<Arc<LiveSession>>,
     processing: Option<Boxed<Processed>>,
     awaited: FuturesUnordered<Boxed<(Vec<Reply>, Vec<ChannelName>)>>,
-    held: Option<Ticket>,
+    held: Option<(Ticket, Option<Suspended>)>,
     /// The held connect's time, or the time by which there must be a session.
     due: Option<Instant>,
     /// When something came or went last, as far as was looked.
@@ -114,7 +115,7 @@ impl Drop for Connection {
         let unsent = self.outlet.finish();
         self.outlet.control().held = None;
         if let Some(session) = self.session.take() {
-            session.detach(&self.outlet, self.held.take(), unsent);
+            session.detach(&self.outlet, self.held.take().map(|(ticket, _)| ticket), unsent);
         }
     }
 }
@@ -246,7 +247,7 @@ impl Connection {
             && self.session.as_ref().is_none_or(|current| current.key() != session.key())
         {
             if let Some(before) = self.session.take() {
-                before.detach(&self.outlet, self.held.take(), Vec::new());
+                self.succeeded(before);
             }
             self.session = Some(Arc::clone(session));
             if !session.ended() {
@@ -255,9 +256,15 @@ impl Connection {
                 self.outlet.carry(Some(Arc::clone(session)));
             }
         }
+        if done.handshaken {
+            return self.handshaken(done.answers);
+        }
         let mut replies = Vec::new();
         let mut waits: Vec<Boxed<Reply>> = Vec::new();
         for answer in done.answers {
+            if let Answer::Reply(reply) = &answer {
+                self.send_last_words_before(reply);
+            }
             match answer {
                 Answer::Reply(reply) if waits.is_empty() => replies.push(reply),
                 Answer::Reply(reply) => waits.push(Box::pin(std::future::ready(reply))),
@@ -281,11 +288,6 @@ impl Connection {
                 replies.extend(join_all(waits).await);
                 (replies, done.begins)
             }));
-        }
-        if done.handshaken
-            && let Some(session) = &self.session
-        {
-            session.replied(Instant::now());
         }
     }
 
@@ -313,7 +315,7 @@ impl Connection {
         self.wake_at(outcome.hold.map(|(_, until)| until));
         match outcome.hold {
             Some((ticket, until)) if !self.server.leaving() => {
-                self.held = Some(ticket);
+                self.held = Some((ticket, session.suspend(until.saturating_duration_since(now))));
                 self.outlet.control().held = Some(Held { ticket, until, reply });
                 None
             }
@@ -327,26 +329,11 @@ impl Connection {
         }
     }
 
-    /// The reply of a connect that is answered now: with the messages before it, where only it may carry them.
-    fn connected(&self, session: &LiveSession, mut reply: Reply) -> Reply {
-        let mut positions = self.server.listener().positions(session, None);
-        if session.with(|s| s.connect_only()) {
-            let (messages, batch) = session.take_for_connect();
-            self.outlet.push_deliveries(&messages);
-            reply.close_batch(batch);
-        } else if session.waiting().0 > 0 {
-            positions = None; // not all that is before them has gone out
-        }
-        reply.tell_positions(positions);
-        reply.tell_dropped(session.with(Session::take_untold));
-        reply
-    }
-
     /// Does what others asked of this socket.
     fn obey(&mut self) {
         let (ended, draining, release) = {
             let mut control = self.outlet.control();
-            (control.ended.take(), std::mem::take(&mut control.draining), control.release.take())
+            (std::mem::take(&mut control.ended), std::mem::take(&mut control.draining), control.release.take())
         };
         if let (Some(ticket), Some(session)) = (release, self.session.clone()) {
             let held = self.outlet.control().held.take_if(|held| held.ticket == ticket);
@@ -357,29 +344,11 @@ impl Connection {
                 self.send(vec![reply]);
             }
         }
-        let ours = |(key, _): &(u64, EndReason)| self.session.as_ref().is_none_or(|session| session.key() == *key);
-        if let Some((_, reason)) = ended.filter(ours) {
-            let held = self.outlet.control().held.take();
-            self.held = None;
-            self.wake_at(None);
-            if let Some(held) = held {
-                let mut reply = held.reply;
-                if reason == EndReason::Disconnected {
-                    // Advice that is due is given, but for one thing.
-                    reply.advice.get_or_insert(Advice::new(Reconnect::None, 0)).reconnect = Reconnect::None;
-                } else {
-                    reply = reply.refuse(unknown_session());
-                }
-                self.send(vec![reply]);
-            }
-            if matches!(reason, EndReason::Disconnected | EndReason::Expired) {
-                // The client closes; or it stays and handshakes again, for which it has some time.
-                self.wake_at(Some(Instant::now() + self.server.settings().handshake_timeout));
-                self.session = None;
-                self.outlet.carry(None);
+        for (key, reason) in ended {
+            if self.session.as_ref().is_none_or(|session| session.key() == key) {
+                self.session_ended(reason);
             } else {
-                let reason = if reason == EndReason::Overflow { "queue is full" } else { "session ended" };
-                self.close(close_code::POLICY, reason);
+                self.outlet.forget_former(key);
             }
         }
         if draining {
@@ -423,7 +392,7 @@ impl Connection {
     fn closed_by_peer(&mut self, code: Option<u16>) {
         let unsent = self.outlet.retract();
         if let Some(session) = self.session.take() {
-            session.detach(&self.outlet, self.held.take(), unsent);
+            session.detach(&self.outlet, self.held.take().map(|(ticket, _)| ticket), unsent);
         }
         self.awaited = FuturesUnordered::new();
         // Its own code comes back to it, or none (RFC 6455, 5.5.1).

@@ -3,8 +3,6 @@
 //! Lock order: `write`, then a session's own lock. So what a session calls while it holds its lock ([`Outlet::mark`],
 //! [`Outlet::session_ended`], [`Outlet::forget_held`], [`Outlet::drain`]) touches `control` only.
 
-mod piece;
-
 use super::{deflate, frame};
 use crate::session::LiveSession;
 use bayeux::delivery::{Delivery, Framing};
@@ -12,7 +10,6 @@ use bayeux::reply::Reply;
 use bayeux::session::{EndReason, Ticket};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use piece::Piece;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -20,11 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use write::{Piece, Write};
 
-/// Frames in one vectored write.
-const BATCH: usize = 64;
-/// Of those, at most so many deliveries before waiting replies get their turn.
-const DELIVERIES: usize = 48;
+mod former;
+mod write;
 
 /// Reply frames, and bytes of them, that may wait for a peer that does not read.
 const MAX_REPLIES: (usize, usize) = (1_024, 1 << 20);
@@ -41,28 +37,11 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     pub(crate) held: Option<Held>,
-    /// Which session (its key) has ended, and why.
-    pub(crate) ended: Option<(u64, EndReason)>,
+    /// Which sessions (their keys) have ended, and why.
+    pub(crate) ended: Vec<(u64, EndReason)>,
     pub(crate) draining: bool,
     /// The connect of this ticket is to be answered: messages wait that need its reply to go out.
     pub(crate) release: Option<Ticket>,
-}
-
-#[derive(Debug, Default)]
-struct Write {
-    session: Option<Arc<LiveSession>>,
-    replies: VecDeque<Bytes>,
-    reply_bytes: usize,
-    pieces: VecDeque<Piece>,
-    /// Bytes of the first piece that are sent.
-    sent: usize,
-    /// Something was sent since it was last asked.
-    wrote: bool,
-    /// The socket takes no more until it is writable.
-    blocked: bool,
-    /// The close frame is in line: nothing may follow it.
-    closing: bool,
-    dead: bool,
 }
 
 /// The sending side.
@@ -152,10 +131,10 @@ impl Outlet {
         self.text_frame(&json)
     }
 
-    /// Queues deliveries in front of the reply that they go out with.
+    /// Queues deliveries in front of the reply that they go out with. They stay the session's until they are sent.
     pub(crate) fn push_deliveries(&self, deliveries: &[Arc<Delivery>]) {
         for some in deliveries.chunks(self.per_frame(deliveries.len())) {
-            self.push(self.bundled(some));
+            self.push_piece(Piece::bundle(None, some, self.bundled(some)));
         }
     }
 
@@ -166,10 +145,14 @@ impl Outlet {
 
     /// Queues a finished frame (replies, pong, close); [`Outlet::flush`] sends it.
     pub(crate) fn push(&self, frame: Bytes) {
+        self.push_piece(Piece::Frame(frame));
+    }
+
+    fn push_piece(&self, piece: Piece) {
         let mut write = self.write.lock();
         if !write.closing {
-            write.reply_bytes += frame.len();
-            write.replies.push_back(frame);
+            write.reply_bytes += piece.bytes().len();
+            write.replies.push_back(piece);
         }
     }
 
@@ -179,7 +162,7 @@ impl Outlet {
         if !write.closing {
             write.closing = true;
             write.reply_bytes += frame.len();
-            write.replies.push_back(frame);
+            write.replies.push_back(Piece::Frame(frame));
         }
     }
 
@@ -250,32 +233,34 @@ impl Outlet {
         self.write.lock().dead
     }
 
-    /// Ends it: nothing more is sent. The deliveries that were taken and not wholly sent.
+    /// Ends it: nothing more is sent. The deliveries that were taken and not wholly sent; those of former sessions go
+    /// back to them.
     pub(crate) fn finish(&self) -> Vec<Arc<Delivery>> {
         let mut write = self.write.lock();
         write.dead = true;
-        write.session = None;
         self.wake.notify_one();
-        write.pieces.drain(..).flat_map(Piece::deliveries).collect()
+        let pieces = std::mem::take(&mut write.pieces);
+        let replies = std::mem::take(&mut write.replies);
+        write.leave(self, pieces.into_iter().chain(replies))
     }
 
     /// Carries nobody from now on. The deliveries that were taken and not sent; of one that is half sent the rest still
     /// goes out, as a frame must be whole.
     pub(crate) fn retract(&self) -> Vec<Arc<Delivery>> {
         let mut write = self.write.lock();
-        write.session = None;
-        let half = (write.sent > 0).then(|| write.pieces.pop_front()).flatten();
-        let mut unsent = Vec::new();
         let pieces = std::mem::take(&mut write.pieces);
-        write.pieces.extend(half.iter().map(|piece| Piece::Frame(piece.bytes().clone())));
-        unsent.extend(half.into_iter().flat_map(Piece::deliveries)); // its peer may not look at it any more
-        for piece in pieces {
-            match piece {
-                Piece::Frame(frame) => write.pieces.push_back(Piece::Frame(frame)),
-                other => unsent.extend(other.deliveries()),
+        let (frames, unsent): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut write.replies).into_iter().partition(|piece| matches!(piece, Piece::Frame(_)));
+        write.reply_bytes = frames.iter().map(|piece| piece.bytes().len()).sum();
+        write.replies = frames;
+        let mut taken = Vec::new();
+        for (n, piece) in pieces.into_iter().enumerate() {
+            if (n == 0 && write.sent > 0) || matches!(piece, Piece::Frame(_)) {
+                write.pieces.push_back(Piece::Frame(piece.bytes().clone()));
             }
+            taken.push(piece); // also the half: its peer may not look at it any more
         }
-        unsent
+        write.leave(self, taken.into_iter().chain(unsent))
     }
 
     pub(crate) fn control(&self) -> parking_lot::MutexGuard<'_, Control> {
@@ -284,7 +269,7 @@ impl Outlet {
 
     /// The session that it carries has ended.
     pub(crate) fn session_ended(&self, key: u64, reason: EndReason) {
-        self.control.lock().ended = Some((key, reason));
+        self.control.lock().ended.push((key, reason));
         self.wake.notify_one();
     }
 
@@ -302,89 +287,5 @@ impl Outlet {
     pub(crate) fn drain(&self) {
         self.control.lock().draining = true;
         self.wake.notify_one();
-    }
-}
-
-impl Write {
-    /// Tops the pieces up from the session's queue and the replies. Deliveries come first, as in CometD, but replies
-    /// get into every round.
-    fn fill(&mut self, outlet: &Outlet) {
-        let room = DELIVERIES.saturating_sub(self.pieces.len());
-        if room > 0
-            && !self.closing
-            && let Some(session) = &self.session
-            && outlet.per_frame != 1
-        {
-            let max = if outlet.per_frame == 0 { usize::MAX } else { room * usize::from(outlet.per_frame) };
-            let mut waiting = Vec::new();
-            session.take_for(outlet, max, |delivery| waiting.push(delivery));
-            let frames = waiting.chunks(outlet.per_frame(waiting.len()));
-            self.pieces.extend(frames.map(|some| Piece::Bundle(Box::new((some.to_vec(), outlet.bundled(some))))));
-        } else if room > 0
-            && !self.closing
-            && let Some(session) = &self.session
-        {
-            let (taken, pieces) = (self.pieces.len(), &mut self.pieces);
-            session.take_for(outlet, room, |delivery| pieces.push_back(Piece::Delivery(delivery, Bytes::new())));
-            // Making a frame may take its time: not while the session is locked.
-            for piece in pieces.iter_mut().skip(taken) {
-                if let Piece::Delivery(delivery, frame) = piece {
-                    *frame = outlet.framed(delivery);
-                }
-            }
-        }
-        while self.pieces.len() < BATCH {
-            match self.replies.pop_front() {
-                Some(frame) => {
-                    self.reply_bytes -= frame.len();
-                    self.pieces.push_back(Piece::Frame(frame));
-                }
-                None => break,
-            }
-        }
-    }
-
-    fn attempt(&mut self, write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<()> {
-        let written = if self.pieces.len() == 1 {
-            write(&[IoSlice::new(&self.pieces[0].bytes()[self.sent..])])?
-        } else {
-            let mut slices = [IoSlice::new(&[]); BATCH];
-            let mut count = 0;
-            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                let from = if count == 0 { self.sent } else { 0 };
-                *slice = IoSlice::new(&piece.bytes()[from..]);
-                count += 1;
-            }
-            write(&slices[..count])?
-        };
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.wrote = true;
-        self.advance(written);
-        Ok(())
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        while let Some(piece) = self.pieces.front() {
-            let left = piece.bytes().len() - self.sent;
-            if written < left {
-                self.sent += written;
-                return;
-            }
-            written -= left;
-            self.sent = 0;
-            self.pieces.pop_front();
-        }
-    }
-
-    /// An idle socket keeps next to no buffers.
-    fn rest(&mut self) {
-        if self.pieces.capacity() > 4 {
-            self.pieces = VecDeque::new();
-        }
-        if self.replies.capacity() > 4 {
-            self.replies = VecDeque::new();
-        }
     }
 }

@@ -77,6 +77,7 @@ impl World {
                     self.wake();
                 }
                 Push::Waits => self.all.push(self.pushed),
+                Push::Lazy(_) => unreachable!("none is lazy"),
                 Push::Gone => unreachable!("it lives"),
             }
         }
@@ -84,7 +85,7 @@ impl World {
 
     pub(super) fn wake(&mut self) {
         match self.link {
-            Link::Socket(slot) if self.session.connect_only() => {
+            Link::Socket(slot) if self.session.connect_only(Carrier::WebSocket) => {
                 if let Some(ticket) = self.session.take_polling_hold(self.now) {
                     self.connections[slot].socket.release = Some(ticket);
                 }
@@ -217,7 +218,7 @@ impl World {
     pub(super) fn connected(&mut self, slot: usize, id: u32) {
         let mut closes = None;
         let socket = &mut self.connections[slot].socket;
-        if self.session.connect_only() {
+        if self.session.connect_only(Carrier::WebSocket) {
             let (messages, batch) = self.session.take_for_connect();
             socket.replies.extend(messages.iter().map(|delivery| Item::Message(number(delivery))));
             closes = batch;

@@ -27,6 +27,8 @@ pub(super) struct Checked {
     /// All tickets there were.
     tickets: Vec<Ticket>,
     connected: bool,
+    /// The client has said something since its handshake.
+    spoken: bool,
     pub(super) ended: bool,
     expires: Option<Instant>,
     interval: Option<Duration>,
@@ -54,6 +56,7 @@ impl Checked {
             hold: None,
             tickets: Vec::new(),
             connected: false,
+            spoken: false,
             ended: false,
             expires: None,
             interval: None,
@@ -80,8 +83,8 @@ impl Checked {
         self.expires = Some(now + self.interval.unwrap_or(options.interval) + options.max_interval);
     }
 
-    pub(super) fn connect_only(&self) -> bool {
-        self.acknowledged
+    pub(super) fn connect_only(&self, carrier: Carrier) -> bool {
+        self.acknowledged || carrier == Carrier::CallbackPolling
     }
 
     pub(super) fn held(&self) -> Option<Ticket> {
@@ -101,15 +104,18 @@ impl Checked {
         }
         let empty = self.waiting.is_empty();
         let again = self.acknowledged && !empty && self.waiting.iter().all(|w| w.batch.is_some());
-        let crowded = connect.crowded && connect.alone && empty;
+        let unseen = self.waiting.iter().any(|w| w.batch.is_some());
+        let quiet = (empty || self.batches > 0) && !unseen;
+        let crowded = connect.crowded && connect.alone && quiet;
         let elsewhere = self.advised != Some(connect.carrier);
         assert_eq!(got.advice.is_some(), again || crowded || connect.advice.is_some() || elsewhere, "advice is due");
-        self.advised = (!crowded).then_some(connect.carrier);
+        self.advised = Some(connect.carrier);
+        self.spoken = true;
 
         let timeout = asked.timeout.map_or(self.options.of(self.by).timeout, Duration::from_millis);
         let socket = connect.carrier == Carrier::WebSocket;
         let may_wait = (socket || connect.alone) && !connect.crowded && !timeout.is_zero();
-        let holds = may_wait && self.connected && (empty || (socket && !self.acknowledged));
+        let holds = may_wait && self.connected && (quiet || (socket && !self.acknowledged));
         self.connected = true;
         assert_eq!(got.hold.is_some(), holds, "whether it is held");
         match got.hold {
@@ -154,6 +160,7 @@ impl Checked {
     pub(super) fn touch(&mut self, now: Instant, carrier: Carrier) {
         self.session.touch(now, carrier);
         self.by = carrier;
+        self.spoken = true;
         if self.hold.is_none() && !self.ended {
             self.expires = Some(now + self.options.of(carrier).max_interval);
         }
@@ -200,9 +207,10 @@ impl Checked {
         expected
     }
 
-    pub(super) fn pop(&mut self) -> Option<Arc<Delivery>> {
-        let popped = self.session.pop();
-        let expected = if self.acknowledged { None } else { self.waiting.pop_front().map(|w| w.delivery) };
+    pub(super) fn pop(&mut self, carrier: Carrier) -> Option<Arc<Delivery>> {
+        let popped = self.session.pop(carrier);
+        let stays = !self.spoken || self.connect_only(carrier);
+        let expected = if stays { None } else { self.waiting.pop_front().map(|w| w.delivery) };
         assert_eq!(popped.as_deref().map(number), expected.as_deref().map(number), "the oldest");
         self.agrees();
         popped
@@ -283,8 +291,13 @@ impl Checked {
         self.subscriptions.sort();
         assert_eq!(subscriptions, std::mem::take(&mut self.subscriptions));
         (self.ended, self.expires, self.hold) = (true, None, None);
-        if reason != EndReason::Disconnected {
-            self.waiting.clear();
+        match reason {
+            EndReason::Disconnected => {}
+            EndReason::Server => {
+                let told = Delivery::fixed("/meta/disconnect", r#"{"channel":"/meta/disconnect","successful":true}"#);
+                self.waiting.push_back(Waiting { delivery: Arc::new(told), batch: None });
+            }
+            EndReason::Expired | EndReason::Overflow => self.waiting.clear(),
         }
         self.agrees();
         true

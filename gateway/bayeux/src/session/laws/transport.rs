@@ -129,9 +129,8 @@ impl World {
             wire.push_back(Item::Reply(exchange.id, batch));
             self.session.replied(self.now);
         } else {
-            if *carrier == Carrier::LongPolling {
-                wire.extend(std::iter::from_fn(|| self.session.pop()).map(|delivery| Item::Message(number(&delivery))));
-            }
+            let taken = std::iter::from_fn(|| self.session.pop(*carrier));
+            wire.extend(taken.map(|delivery| Item::Message(number(&delivery))));
             wire.push_back(Item::Reply(exchange.id, None));
         }
         self.end_batch(&exchange);
@@ -151,7 +150,7 @@ impl World {
         }
         if socket.carries && self.link == Link::Socket(slot) {
             while socket.pieces.len() < ROOM
-                && let Some(delivery) = self.session.pop()
+                && let Some(delivery) = self.session.pop(Carrier::WebSocket)
             {
                 socket.pieces.push_back(Piece::Delivery(delivery));
             }

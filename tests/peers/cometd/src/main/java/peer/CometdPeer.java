@@ -5,6 +5,7 @@ import java.util.Arrays;
 import org.cometd.bayeux.server.BayeuxServer;
 import org.cometd.server.BayeuxServerImpl;
 import org.cometd.server.ext.AcknowledgedMessagesExtension;
+import org.cometd.server.ext.ActivityExtension;
 import org.cometd.server.ext.TimesyncExtension;
 import org.cometd.server.http.JSONHttpTransport;
 import org.cometd.server.http.JSONPHttpTransport;
@@ -45,6 +46,8 @@ public class CometdPeer {
             if (pair[0].equals("ext")) {
                 switch (pair[1]) {
                     case "ack" -> bayeux.addExtension(new AcknowledgedMessagesExtension());
+                    case "activity" ->
+                        bayeux.addExtension(new ActivityExtension(ActivityExtension.Activity.CLIENT, 1_000));
                     case "timesync" -> bayeux.addExtension(new TimesyncExtension());
                     default -> throw new IllegalArgumentException("no such extension: " + pair[1]);
                 }
