@@ -29,7 +29,7 @@ mappings:
 fn assert_positions(topic: &str, replies: &[Message], batch: &Batch, stored: &[Stored]) {
     let token = |record: &Stored| {
         let log = Log { topic: topic.into(), partition: record.partition };
-        let n = u64::try_from(record.offset).unwrap() + 1;
+        let n = u64::try_from(record.offset).expect("an offset") + 1;
         match (Place { log, n, at: Some(record.timestamp), sole: false }).position() {
             Position::Token(token) => token.to_string(),
             Position::Number(n) => panic!("{n} in a topic of many partitions"),

@@ -31,7 +31,7 @@ fn kafka(partitions: u32) -> Log {
 fn jetstream() -> Log {
     let nats = Broker::shared(Kind::Nats);
     let subject = gateway_tests::kafka::unique("replay");
-    aside(|| Nats::connect(nats.url()).make_stream(&subject.to_uppercase(), &[&format!("{subject}.>")]));
+    aside(|| Nats::connect(&nats.url()).make_stream(&subject.to_uppercase(), &[&format!("{subject}.>")]));
     let connector = format!("{{ nats: {{ servers: [\"{}\"], jetstream: true }} }}", nats.url());
     Log { connector, topic: format!("{subject}.{{id}}"), numbers: true }
 }

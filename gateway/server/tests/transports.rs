@@ -338,7 +338,7 @@ async fn a_polling_client_is_held_while_its_other_request_takes_time() {
             _: &bayeux::channel::ChannelName,
             _: &bayeux::message::Message,
         ) -> bayeux_server::hooks::SubscribeFlow {
-            bayeux_server::hooks::SubscribeFlow::Accept
+            bayeux_server::hooks::SubscribeFlow::Accept(bayeux_server::hooks::Begin::Now)
         }
         fn unsubscribed(&self, _: &bayeux_server::LiveSession, _: &bayeux::channel::ChannelName) {}
     }

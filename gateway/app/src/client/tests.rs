@@ -7,7 +7,9 @@ use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux::message::{Message, MessageId};
 use bayeux::reply::Refusal;
 use bayeux::session::{Carrier, EndReason};
-use bayeux_server::hooks::{Attempt, Eventually, Handshake, Listener, Policy, Publish, PublishFlow, SubscribeFlow};
+use bayeux_server::hooks::{
+    Attempt, Begin, Eventually, Handshake, Listener, Policy, Publish, PublishFlow, SubscribeFlow,
+};
 use bayeux_server::{Identity, LiveSession, Server, ServerSettings, http, listener};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -65,7 +67,7 @@ impl Listener for House {
         Ok(())
     }
     fn subscribe(&self, _: &Arc<LiveSession>, _: &ChannelName, _: &Message) -> SubscribeFlow {
-        SubscribeFlow::Accept
+        SubscribeFlow::Accept(Begin::Now)
     }
     fn subscribed(&self, _: &Arc<LiveSession>, channel: &ChannelName) {
         let _ = self.subscribed.send(channel.as_str().to_owned());
