@@ -179,7 +179,7 @@ fn gateway(
     let hold = options.hold.as_secs();
     let config = format!(
         "server: {{ listen: \"{address}\", node: bench }}\nadmin: {{ listen: \"{admin}\" }}\nbayeux:\n  timeout: {hold}s\n  \
-         max_interval: {hold}s\n  websocket: {{ idle_timeout: 0s }}\n{}\n{}\n",
+         websocket: {{ idle_timeout: 0s }}\n{}\n{}\n",
         options.bayeux, options.config
     );
     let file = folder.join("gateway.yaml");

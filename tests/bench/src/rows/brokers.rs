@@ -218,7 +218,7 @@ pub fn kafka_egress(bench: &mut Bench, name: &str) -> Result<()> {
 }
 
 pub fn kafka_fanout(bench: &mut Bench, name: &str) -> Result<()> {
-    egress(bench, name, &KAFKA, 100, 1_000)
+    egress(bench, name, &KAFKA, 20, 1_000)
 }
 
 pub fn nats_ingest(bench: &mut Bench, name: &str) -> Result<()> {
@@ -230,7 +230,7 @@ pub fn nats_egress(bench: &mut Bench, name: &str) -> Result<()> {
 }
 
 pub fn nats_fanout(bench: &mut Bench, name: &str) -> Result<()> {
-    egress(bench, name, &NATS, 100, 1_000)
+    egress(bench, name, &NATS, 20, 1_000)
 }
 
 pub fn mqtt_ingest(bench: &mut Bench, name: &str) -> Result<()> {
@@ -242,5 +242,5 @@ pub fn mqtt_egress(bench: &mut Bench, name: &str) -> Result<()> {
 }
 
 pub fn mqtt_fanout(bench: &mut Bench, name: &str) -> Result<()> {
-    egress(bench, name, &MQTT, 100, 1_000)
+    egress(bench, name, &MQTT, 20, 1_000)
 }

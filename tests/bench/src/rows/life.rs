@@ -6,18 +6,24 @@ use crate::servers::{Kind, Options, Server};
 use crate::table::{Line, median};
 use bench::{Result, process};
 
+/// As many channels as a session may subscribe to.
+const MOST: usize = 10_000;
+
 /// A session subscribes to a channel and leaves it again, many times, while others hold so many channels.
 pub fn churn(bench: &mut Bench, name: &str) -> Result<()> {
     let kind = Kind::Ours;
     let rounds = bench.count(20_000);
     for (row, held) in [(format!("{name}-1000"), 1_000), (format!("{name}-100000"), bench.count(100_000))] {
         let server = bench.start(kind, &Options::default())?;
-        let seat = kind.dialect().join(server.address, &[])?;
-        let id = seat.id.clone();
-        let mut wire = Wire::of(seat);
-        for n in 0..held {
-            let subscribe = dialect::subscribe(&id, &format!("/held/{n}"));
-            wire.ask(&subscribe, "/meta/subscribe")?;
+        let mut holders = Vec::new();
+        for from in (0..held).step_by(MOST) {
+            let seat = kind.dialect().join(server.address, &[])?;
+            let id = seat.id.clone();
+            let mut wire = Wire::of(seat);
+            for n in from..held.min(from + MOST) {
+                wire.ask(&dialect::subscribe(&id, &format!("/held/{n}")), "/meta/subscribe")?;
+            }
+            holders.push(wire);
         }
         let seat = kind.dialect().join(server.address, &[])?;
         let id = seat.id.clone();
