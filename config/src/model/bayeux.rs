@@ -73,6 +73,8 @@ pub struct Bayeux {
     /// Whether a client that is subscribed to a channel gets the messages that it publishes there itself. Of mapped
     /// channels too, as far as the gateway knows the publisher: its own node's, where the broker keeps headers.
     pub broadcast_to_publisher: bool,
+    /// How many publishes may wait for the brokers' confirmation.
+    pub publish: PublishLimits,
     /// What happens on a channel that no mapping takes.
     pub unmapped_channels: UnmappedChannels,
     /// What happens on a `/service/**` channel that no service takes.
@@ -108,9 +110,38 @@ impl Default for Bayeux {
             websocket: WebSocket::default(),
             trust_client_session: false,
             broadcast_to_publisher: true,
+            publish: PublishLimits::default(),
             unmapped_channels: UnmappedChannels::Local,
             unmapped_services: UnmappedServices::Acknowledge,
             queue: Queue::default(),
+        }
+    }
+}
+
+/// How many publishes on mapped channels may wait for the brokers' confirmation. Above it they are refused by `503`, with advice
+/// to come back later, and nothing of them is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublishLimits {
+    /// Of one session.
+    #[schemars(range(min = 1))]
+    pub session_max_in_flight: usize,
+    /// The data of those of one session.
+    pub session_max_bytes: ByteSize,
+    /// Of all sessions to one connector.
+    #[schemars(range(min = 1))]
+    pub connector_max_in_flight: usize,
+    /// The data of those to one connector.
+    pub connector_max_bytes: ByteSize,
+}
+
+impl Default for PublishLimits {
+    fn default() -> Self {
+        PublishLimits {
+            session_max_in_flight: 10_000,
+            session_max_bytes: ByteSize::from_mib(32),
+            connector_max_in_flight: 100_000,
+            connector_max_bytes: ByteSize::from_mib(256),
         }
     }
 }

@@ -9,7 +9,8 @@ mod telemetry;
 
 pub use bayeux::{
     Activity, ActivityKind, Bayeux, BrowserCookie, CallbackPolling, Extension, HttpOptions, LongPolling, Overflow,
-    Queue, SameSite, Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices, WebSocket,
+    PublishLimits, Queue, SameSite, Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices,
+    WebSocket,
 };
 pub use mapping::{Consume, Direction, Envelope, Format, Include, Mapping, OnError, Replay, ReplayBounds};
 pub use server::{Admin, Server, Tls};

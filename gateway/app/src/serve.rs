@@ -5,7 +5,9 @@ use crate::plan::{self, Planned};
 use crate::settings::server_settings;
 use crate::telemetry::{self, Telemetry};
 use crate::{page, quickstart};
-use bayeux_bridge::{Answering, Bridge, BridgeSettings, ServiceSpec, UnmappedChannels, UnmappedServices};
+use bayeux_bridge::{
+    Answering, Bridge, BridgeSettings, InFlightLimit, LoadLimits, ServiceSpec, UnmappedChannels, UnmappedServices,
+};
 use bayeux_server::hooks::AllowAll;
 use bayeux_server::{Server, http, listener, tls};
 use connector::{Connector, Context, HandlerContext};
@@ -225,6 +227,16 @@ fn bridge_settings(settings: &Config, node: String) -> BridgeSettings {
             config::UnmappedServices::Refuse => UnmappedServices::Refuse,
         },
         node,
+        load: LoadLimits {
+            session: InFlightLimit {
+                messages: settings.bayeux.publish.session_max_in_flight,
+                bytes: settings.bayeux.publish.session_max_bytes.as_usize(),
+            },
+            connector: InFlightLimit {
+                messages: settings.bayeux.publish.connector_max_in_flight,
+                bytes: settings.bayeux.publish.connector_max_bytes.as_usize(),
+            },
+        },
         replay: settings.bayeux.extensions.contains(&config::Extension::Replay),
         subscribe_timeout: Duration::from_secs(5),
     }

@@ -1,6 +1,7 @@
 //! The bridge: the server's listener.
 
 use crate::feed::Feed;
+use crate::load::{Load, LoadLimits};
 use crate::mapping::{Consume, Envelope, IngestMatch, Mapping, SubscribeMatch, Table};
 use crate::observe::Observer;
 use crate::replay::{Asked, Invalid, NoStart, Sub, Subs, asked};
@@ -51,6 +52,8 @@ pub struct BridgeSettings {
     pub node: String,
     /// Clients may ask for positions (`ext.replay`).
     pub replay: bool,
+    /// How much may be on its way to the brokers.
+    pub load: LoadLimits,
     /// How long a subscription waits for its feed to be live before it is answered anyway (the feed heals by itself).
     pub subscribe_timeout: Duration,
 }
@@ -63,6 +66,7 @@ pub struct Bridge {
     pub(crate) services: Services,
     pub(crate) settings: BridgeSettings,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) load: Arc<Load>,
     server: Arc<OnceLock<Server>>,
     subs: Arc<Subs>,
     in_flight: Arc<InFlight>,
@@ -89,7 +93,8 @@ impl Bridge {
             })
             .collect();
         let services = Services::new(services, Arc::clone(&observer));
-        Bridge { table, connectors, feeds, services, settings, observer, server, subs, in_flight: Arc::default() }
+        let load = Load::new(settings.load, connectors.keys().cloned());
+        Bridge { load, table, connectors, feeds, services, settings, observer, server, subs, in_flight: Arc::default() }
     }
 
     /// Connects the bridge to its server and starts the feeds that always run. To be called once.

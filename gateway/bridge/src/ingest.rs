@@ -1,6 +1,7 @@
 //! Ingest: a publish becomes a record, and its reply says what the broker said.
 
 use crate::bridge::{Bridge, Tracked, origin};
+use crate::load::Underway;
 use crate::mapping::{RenderError, Route, Sources, chunk_record, record_payload};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use bayeux::error::error;
@@ -68,6 +69,15 @@ impl Bridge {
             headers.extend(identity.user.as_ref().map(|user| (USER_HEADER.into(), user.clone().into_bytes())));
             headers.extend(trace.map(|trace| (TRACEPARENT.into(), trace.into_bytes())));
         }
+        let bytes = payload.as_ref().map_or(0, Bytes::len);
+        let underway = match self.load.admit(publish.session.key(), &spec.connector, bytes) {
+            Ok(underway) => underway,
+            Err(whose) => {
+                tracing::debug!(%channel, ?whose, "publish refused: too much is on its way");
+                self.observer.ingested(index, Outcome::Overloaded, begun.elapsed());
+                return PublishFlow::Done(Err(overloaded(channel.as_str())));
+            }
+        };
         let confirmed = connector.publish(Outbound {
             topic: rendered.topic,
             key: rendered.key,
@@ -81,6 +91,7 @@ impl Bridge {
             mapping: index,
             begun,
             outcome: Outcome::Unknown,
+            _underway: underway,
             _tracked: self.track(),
         };
         PublishFlow::Wait(Box::pin(async move {
@@ -112,6 +123,7 @@ struct Watched {
     mapping: usize,
     begun: Instant,
     outcome: Outcome,
+    _underway: Underway,
     _tracked: Tracked,
 }
 
@@ -135,6 +147,12 @@ fn outcome(error: &PublishError) -> Outcome {
     }
 }
 
+/// Too much is on its way: surely not stored, to be sent again, more slowly.
+fn overloaded(channel: &str) -> Refusal {
+    let advice = Advice::new(Reconnect::Retry, OVERLOAD_INTERVAL);
+    Refusal::new(error(503, channel, "overloaded")).with_advice(advice)
+}
+
 /// What the publisher is told: `503` surely not stored, `504` may be stored, `4xx` do not retry.
 fn refusal(why: &PublishError, channel: &str) -> Refusal {
     let (code, text) = match why {
@@ -147,9 +165,8 @@ fn refusal(why: &PublishError, channel: &str) -> Refusal {
         PublishError::Denied(_) => (403, "broker_denied"),
         PublishError::Rejected(_) => (400, "record_rejected"),
     };
-    let refusal = Refusal::new(error(code, channel, text));
     match why {
-        PublishError::Overloaded(_) => refusal.with_advice(Advice::new(Reconnect::Retry, OVERLOAD_INTERVAL)),
-        _ => refusal,
+        PublishError::Overloaded(_) => overloaded(channel),
+        _ => Refusal::new(error(code, channel, text)),
     }
 }

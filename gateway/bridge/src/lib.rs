@@ -11,10 +11,12 @@ mod egress;
 mod envelope;
 pub mod feed;
 mod ingest;
+mod load;
 pub mod mapping;
 pub mod observe;
 mod replay;
 mod service;
 
 pub use bridge::{Bridge, BridgeSettings, UnmappedChannels, UnmappedServices};
+pub use load::{InFlightLimit, LoadLimits};
 pub use service::{Answering, ServiceSpec};

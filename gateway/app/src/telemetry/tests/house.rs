@@ -61,6 +61,7 @@ impl House {
             unmapped_services: UnmappedServices::Acknowledge,
             node: "here".into(),
             replay: true,
+            load: Default::default(),
             subscribe_timeout: Duration::from_secs(5),
         };
         let connectors = BTreeMap::from([("log".to_owned(), Arc::clone(&connector))]);
