@@ -351,16 +351,12 @@ impl Connection {
                 self.outlet.forget_former(key);
             }
         }
-        if draining {
-            let held = self.outlet.control().held.take();
-            if let (Some(held), Some(session)) = (held, self.session.clone()) {
-                self.held = None;
-                if session.release(held.ticket, Instant::now()) {
-                    let mut reply = self.connected(&session, held.reply);
-                    reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
-                    self.send(vec![reply]);
-                }
-            }
+        if let (true, Some(session)) = (draining, self.session.clone())
+            && let Some(reply) = self.let_go(&session, |_| true)
+        {
+            let mut reply = self.connected(&session, reply);
+            reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
+            self.send(vec![reply]);
         }
     }
 
