@@ -21,6 +21,7 @@ impl Connection {
     /// The reply of a handshake goes alone, and behind it what waits for the new session, if it may.
     pub(super) fn handshaken(&mut self, answers: Vec<Answer>) {
         let Some(session) = self.session.clone() else { return };
+        self.held = None; // a session that it took back may have held a connect here
         for answer in answers {
             if let Answer::Reply(mut reply) = answer {
                 let messages = session.welcome(&mut reply);
