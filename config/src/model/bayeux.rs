@@ -32,7 +32,9 @@ pub struct Bayeux {
     /// The largest message, or batch of messages, that a client may send at once.
     pub max_message_size: ByteSize,
     /// Tell clients, in `advice.maxInterval`, how long their session lives without a `/meta/connect`: one that was cut off
-    /// for longer begins with a handshake at once, and does not first ask for a session that is gone.
+    /// for longer begins with a handshake at once, and does not first ask for a session that is gone. And a handshake that
+    /// carries the `clientId` of a session that lives, by a client that could use it and is the same user, takes it back:
+    /// with its queue, its subscriptions and, if it asks for acknowledgement again, what it has not acknowledged.
     pub handshake_reconnect: bool,
     /// Deliver what is queued for a session while it handshakes behind the handshake's reply, which says how many messages
     /// follow (`x-messages`). Otherwise they wait for what the client asks next.

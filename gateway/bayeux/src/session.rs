@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 mod ack;
 mod flow;
 mod options;
+mod resume;
 mod subscriptions;
 
 pub use options::{Activity, Carrier, Options, SessionOptions};

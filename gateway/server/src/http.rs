@@ -181,7 +181,8 @@ fn context(server: &Server, parts: Parts, carrier: Carrier) -> Context {
     };
     let secure =
         parts.extensions.get::<Open>().is_some_and(Open::is_secure) || origin::is_forwarded_https(&parts.headers);
-    Context { carrier, headers: Arc::new(parts.headers), browser, secure, cross_site, max_sessions, local: None }
+    let headers = Arc::new(parts.headers);
+    Context { carrier, headers, browser, secure, cross_site, max_sessions, outlet: None, local: None }
 }
 
 fn no_body(server: &Server, why: NoBody) -> Response {

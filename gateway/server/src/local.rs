@@ -63,6 +63,7 @@ impl Server {
             secure: false,
             cross_site: false,
             max_sessions: -1,
+            outlet: None,
             local: Some(hint.into()),
         };
         let processed = process::envelope(self, &context, None, vec![handshake]).await;

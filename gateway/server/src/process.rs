@@ -8,6 +8,7 @@ mod subscription;
 use crate::hooks::{Attempt, Operation, ask};
 use crate::server::Server;
 use crate::session::LiveSession;
+use crate::websocket::outlet::Outlet;
 use bayeux::channel::{ChannelName, Class};
 use bayeux::error;
 use bayeux::message::{ClientAdvice, Message, MessageId};
@@ -36,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) cross_site: bool,
     /// How many sessions of the browser may hold a poll at the same time, negative: no bound. HTTP only.
     pub(crate) max_sessions: i32,
+    /// The WebSocket that it came by.
+    pub(crate) outlet: Option<Arc<Outlet>>,
     /// A session of the server's own, and what its name begins with.
     pub(crate) local: Option<ByteString>,
 }

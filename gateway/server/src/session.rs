@@ -15,6 +15,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
 mod behind;
+mod carriers;
 mod extras;
 mod offer;
 
@@ -224,41 +225,6 @@ impl LiveSession {
         self.inner.lock().attach(outlet);
     }
 
-    /// The client came back by another way: the socket that carried the session is closed, unless it has another by now,
-    /// and what it had taken but not sent goes out by the new way, in its place. (A socket's `write` lock comes before
-    /// `inner`, so it is asked first.)
-    fn retire_other_socket(&self, than: Option<&Arc<Outlet>>) {
-        let old = match &self.inner.lock().link {
-            Link::Socket(current) if than.is_none_or(|new| !Arc::ptr_eq(current, new)) => Arc::clone(current),
-            _ => return,
-        };
-        let unsent = match old.forget_former(self.key) {
-            Some(unsent) => unsent,
-            None => {
-                let unsent = old.finish();
-                old.forget_held();
-                unsent
-            }
-        };
-        let mut inner = self.inner.lock();
-        inner.session.put_back(unsent.into_iter());
-        if matches!(&inner.link, Link::Socket(current) if Arc::ptr_eq(current, &old)) {
-            inner.link = Link::None;
-        }
-    }
-
-    /// The socket is gone: what was taken from the queue and not sent comes back, a connect it held is let go.
-    pub(crate) fn detach(&self, outlet: &Outlet, held: Option<Ticket>, unsent: Vec<Arc<Delivery>>) {
-        let mut inner = self.inner.lock();
-        inner.session.put_back(unsent.into_iter());
-        if let Some(ticket) = held {
-            inner.session.release(ticket, Instant::now());
-        }
-        if matches!(&inner.link, Link::Socket(current) if std::ptr::eq(Arc::as_ptr(current), outlet)) {
-            inner.link = Link::None;
-        }
-    }
-
     /// Ends the hold of that ticket: false when somebody else did.
     pub(crate) fn release(&self, ticket: Ticket, now: Instant) -> bool {
         let mut inner = self.inner.lock();
@@ -357,20 +323,6 @@ impl LiveSession {
         match inner.session.expires() {
             Some(at) if at <= now => inner.end(self.key, EndReason::Expired).ok_or(()),
             _ => Err(()),
-        }
-    }
-
-    /// The server drains: a held connect is answered now.
-    pub(crate) fn drain(&self) {
-        let mut inner = self.inner.lock();
-        match &inner.link {
-            Link::None | Link::Local(_) => {}
-            Link::Poll(_) => {
-                if let Link::Poll(poll) = std::mem::replace(&mut inner.link, Link::None) {
-                    let _ = poll.send(PollEnd::Draining);
-                }
-            }
-            Link::Socket(outlet) => outlet.drain(),
         }
     }
 }

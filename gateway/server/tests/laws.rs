@@ -4,6 +4,8 @@
 //! `LAWS_SEED=17 cargo test -p bayeux-server --test laws` repeats one, many times; `LAWS_RUNS=5000` runs so many seeds.
 #![allow(clippy::unwrap_used)]
 
+use bayeux::channel::ChannelName;
+use bayeux::delivery::{Delivery, DeliveryParts};
 use bayeux::session::{Options, SessionOptions};
 use bayeux_server::hooks::{AllowAll, PlainBayeux};
 use bayeux_server::{Server, ServerSettings, http, listener};
@@ -29,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn server(stop: &CancellationToken) -> String {
+async fn server(stop: &CancellationToken) -> (Server, String) {
     let session = SessionOptions::same(Options { max_interval: Duration::from_secs(120), ..Options::default() });
     let settings = ServerSettings { session, ..ServerSettings::default() };
     let server = Server::new(settings, Arc::new(AllowAll), Arc::new(PlainBayeux));
@@ -37,8 +39,8 @@ async fn server(stop: &CancellationToken) -> String {
     let port = socket.local_addr().unwrap().port();
     let listening =
         listener::Listening { tls: None, max_connections: 1000, stats: Arc::clone(server.stats()), stop: stop.clone() };
-    tokio::spawn(listener::serve(socket, http::router(server, "/cometd"), listening));
-    format!("127.0.0.1:{port}/cometd")
+    tokio::spawn(listener::serve(socket, http::router(server.clone(), "/cometd"), listening));
+    (server, format!("127.0.0.1:{port}/cometd"))
 }
 
 /// Another session, which publishes: each of its messages is answered before the next.
@@ -157,7 +159,8 @@ impl Connections {
 /// `root`: the channel below which all of it happens.
 async fn run(seed: u64, root: String, url: String) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let (acknowledges, cuts) = (rng.random_bool(0.6), rng.random_bool(0.7));
+    // A patient client does not connect again before its connect is answered.
+    let (acknowledges, cuts, patient) = (rng.random_bool(0.6), rng.random_bool(0.7), rng.random_bool(0.5));
     let (events, mut arriving) = mpsc::unbounded_channel();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let hello = json!([{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["websocket","long-polling"],
@@ -189,6 +192,7 @@ async fn run(seed: u64, root: String, url: String) {
                     publisher.publish(&channel, published[at]).await;
                 }
             }
+            30..75 if patient && client.connecting() => {}
             what @ 30..75 => {
                 let timeout = [None, None, Some(0), Some(3), Some(15)][rng.random_range(0..5)];
                 let poll = what < 50;
@@ -232,7 +236,7 @@ async fn run(seed: u64, root: String, url: String) {
     }
 
     // All that must be answered is: connects whose time is over, whatever else was asked.
-    while let Some(waits) = client.must_be_answered() {
+    while let Some(waits) = client.must_be_answered(acknowledges || !cuts) {
         let event = tokio::time::timeout(PATIENCE, arriving.recv()).await;
         client.take(event.unwrap_or_else(|_| panic!("never answered: {waits}")).unwrap());
     }
@@ -262,7 +266,7 @@ async fn run(seed: u64, root: String, url: String) {
 async fn the_laws_hold_over_real_sockets() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let stop = CancellationToken::new();
-    let url = server(&stop).await;
+    let (_, url) = server(&stop).await;
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let (runs, one) = (number("LAWS_RUNS").unwrap_or(36), number("LAWS_SEED"));
     let seeds: Vec<_> = (1..=runs).map(|n| (n, one.unwrap_or(n))).collect();
@@ -282,4 +286,49 @@ async fn the_laws_hold_over_real_sockets() {
         .await;
     stop.cancel();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// With acknowledgement, a message ends a WebSocket's connect, as its time does. When both come at the same moment, one
+/// of them has to answer it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connect_whose_time_is_over_just_when_a_message_comes_is_answered() {
+    let stop = CancellationToken::new();
+    let (server, url) = server(&stop).await;
+    let session = |s: u64| {
+        let (server, url) = (server.clone(), url.clone());
+        async move {
+            let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{url}")).await.unwrap();
+            let hello = json!([{"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":["websocket"],
+                "ext":{"ack":true}}]);
+            let id = ask(&mut socket, hello).await["clientId"].take();
+            let channel = format!("/moment/{s}");
+            ask(&mut socket, json!([{"channel":"/meta/subscribe","clientId":id,"subscription":channel}])).await;
+            let mut ack = json!(0);
+            for n in 0..300 {
+                let connect = json!([{"channel":"/meta/connect","clientId":id,"connectionType":"websocket",
+                    "ext":{"ack":ack},"advice":{"timeout":3}}]);
+                let publish = async {
+                    tokio::time::sleep(Duration::from_micros(2_000 + (n * 37 + s * 101) % 2_500)).await;
+                    let parts = DeliveryParts { data: b"1", ..Default::default() };
+                    let delivery = Delivery::new(channel.as_str().into(), &parts);
+                    server.publish(&ChannelName::parse(&channel.as_str().into()).unwrap(), delivery);
+                };
+                let answer = async {
+                    let mut message = ask(&mut socket, connect).await;
+                    while message["channel"] != "/meta/connect" {
+                        let frame = tokio::time::timeout(PATIENCE, socket.next()).await.expect("an answer");
+                        message = serde_json::from_str::<Value>(frame.unwrap().unwrap().to_text().unwrap()).unwrap()[0]
+                            .take();
+                    }
+                    message["ext"]["ack"].take()
+                };
+                (_, ack) = tokio::join!(publish, answer);
+            }
+        }
+    };
+    let sessions: Vec<_> = (0..16).map(|s| tokio::spawn(session(s))).collect();
+    for session in sessions {
+        session.await.unwrap();
+    }
+    stop.cancel();
 }

@@ -46,7 +46,7 @@ pub struct Options {
     /// Of an HTTP body, of a WebSocket message; bytes. For the driver.
     pub max_message_size: usize,
     /// Advice says how long a session lives without a connect, so that a client that was away for longer begins with a
-    /// handshake.
+    /// handshake; and one that names its session in a handshake keeps it, if the session lives ([`super::Session::resume`]).
     pub handshake_reconnect: bool,
     /// What is queued for a session while it handshakes goes out with the handshake's reply, and not only with what its
     /// client asks next.

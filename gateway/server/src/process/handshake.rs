@@ -1,8 +1,9 @@
 //! Handshakes.
 
-use super::{Answer, Context, Processed, deleted, heard, timed};
+use super::{Answer, Context, Processed, deleted, find_session, heard, timed};
 use crate::hooks::Handshake;
 use crate::server::Server;
+use crate::session::{Identity, LiveSession};
 use bayeux::channel::ChannelName;
 use bayeux::error;
 use bayeux::message::Message;
@@ -10,6 +11,8 @@ use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
 use bayeux::session::{Carrier, Session};
 use bytes::Bytes;
 use bytestring::ByteString;
+use std::sync::Arc;
+use std::time::Instant;
 
 pub(super) async fn handshake(
     server: &Server,
@@ -41,22 +44,51 @@ pub(super) async fn handshake(
             return Answer::Reply(reply.refuse(refusal));
         }
     };
-    let session = server.new_session(identity, context, &message);
+    let acks = server.settings().extensions.ack && context.local.is_none();
+    let acknowledges = acks && message.ext_field("ack").is_some_and(|asked| asked == "true");
+    let session = match kept_session(server, context, &message, &identity, acknowledges) {
+        Some(session) => session,
+        None => {
+            let session = server.new_session(identity, context, &message);
+            if acknowledges {
+                session.with(Session::acknowledge);
+            }
+            session
+        }
+    };
     reply.string_field("clientId", session.client_id());
     reply.string_field("version", "1.0");
     reply.string_field("minimumVersion", "1.0");
     let types = connection_types(&server.settings().transports);
     reply.fields.push((ByteString::from_static("supportedConnectionTypes"), types));
     reply.advice = Some(session.with(Session::handshake_advice));
-    let acks = server.settings().extensions.ack && context.local.is_none();
-    if acks && message.ext_field("ack").is_some_and(|asked| asked == "true") {
-        session.with(Session::acknowledge);
+    if acknowledges {
         reply.ext.push((ByteString::from_static("ack"), Bytes::from_static(b"true")));
     }
     reply.ext.extend(server.listener().offers());
     processed.session = Some(session);
     processed.handshaken = true;
     Answer::Reply(reply)
+}
+
+/// The live session that the handshake names, which its client takes back (`handshake_reconnect`): it must be one that this
+/// sender may use, and of the same user.
+fn kept_session(
+    server: &Server,
+    context: &Context,
+    message: &Message,
+    identity: &Identity,
+    acknowledges: bool,
+) -> Option<Arc<LiveSession>> {
+    if !server.options(context.carrier).handshake_reconnect || context.local.is_some() {
+        return None;
+    }
+    let session = find_session(server, context, message).filter(|session| session.identity() == identity)?;
+    if !session.resume(Instant::now(), context.carrier, acknowledges, context.outlet.as_ref()) {
+        return None;
+    }
+    tracing::debug!(session = %session.tag(), "taken back by a handshake");
+    Some(session)
 }
 
 fn connection_types(transports: &[Carrier]) -> Bytes {

@@ -4,6 +4,7 @@
 //! awaited. It writes replies; deliveries are written by the flusher, or by this task where only it can (TLS).
 
 mod clock;
+mod end;
 mod life;
 
 use super::deflate;
@@ -73,13 +74,9 @@ pub(crate) async fn drive(
     // Even empty, it may hold on to the whole buffer that the request was read into.
     let buffer = BytesMut::from(&early[..]);
     drop(early);
+    let per_frame = server.settings().websocket.messages_per_frame;
+    let outlet = Arc::new(Outlet::new(plain, server.next_lane(), compresses, per_frame));
     let mut connection = Connection {
-        outlet: Arc::new(Outlet::new(
-            plain,
-            server.next_lane(),
-            compresses,
-            server.settings().websocket.messages_per_frame,
-        )),
         context: Arc::new(Context {
             carrier: Carrier::WebSocket,
             headers,
@@ -87,8 +84,10 @@ pub(crate) async fn drive(
             secure: false,
             cross_site: false,
             max_sessions: -1,
+            outlet: Some(Arc::clone(&outlet)),
             local: None,
         }),
+        outlet,
         tls,
         buffer,
         decoder: Decoder::new(limits),
@@ -106,18 +105,6 @@ pub(crate) async fn drive(
     connection.server.stats().websockets.inc();
     connection.wake_at(Some(Instant::now() + timeout));
     connection.run().await;
-}
-
-/// However the task ends, also when it is given up: the session stays, with what was not sent.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.server.stats().websockets.dec();
-        let unsent = self.outlet.finish();
-        self.outlet.control().held = None;
-        if let Some(session) = self.session.take() {
-            session.detach(&self.outlet, self.held.take().map(|(ticket, _)| ticket), unsent);
-        }
-    }
 }
 
 impl Connection {
@@ -351,16 +338,12 @@ impl Connection {
                 self.outlet.forget_former(key);
             }
         }
-        if draining {
-            let held = self.outlet.control().held.take();
-            if let (Some(held), Some(session)) = (held, self.session.clone()) {
-                self.held = None;
-                if session.release(held.ticket, Instant::now()) {
-                    let mut reply = self.connected(&session, held.reply);
-                    reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
-                    self.send(vec![reply]);
-                }
-            }
+        if let (true, Some(session)) = (draining, self.session.clone())
+            && let Some(reply) = self.let_go(&session, |_| true)
+        {
+            let mut reply = self.connected(&session, reply);
+            reply.advice = Some(Advice::new(Reconnect::Retry, self.server.drain_interval()));
+            self.send(vec![reply]);
         }
     }
 
@@ -381,30 +364,5 @@ impl Connection {
         json.push(b']');
         self.outlet.push(self.outlet.text_frame(&json));
         self.outlet.flush();
-    }
-
-    /// Nothing more is read; what is in flight is answered first.
-    fn close(&mut self, code: u16, reason: &str) {
-        self.closing.get_or_insert_with(|| (code, reason.to_owned()));
-    }
-
-    /// The peer listens no more: what it was not sent stays with the session, answers are nobody's any more.
-    fn closed_by_peer(&mut self, code: Option<u16>) {
-        let unsent = self.outlet.retract();
-        if let Some(session) = self.session.take() {
-            session.detach(&self.outlet, self.held.take().map(|(ticket, _)| ticket), unsent);
-        }
-        self.awaited = FuturesUnordered::new();
-        // Its own code comes back to it, or none (RFC 6455, 5.5.1).
-        self.outlet.push_close(code.map_or_else(frame::empty_close_frame, |code| frame::close_frame(code, "")));
-        self.outlet.flush();
-        self.closed = true;
-    }
-
-    /// Sends what waits, for as long as a closing socket may take; the session's queue is not emptied into it.
-    async fn last_words(&mut self) {
-        if !self.outlet.dead() {
-            io::finish(&self.outlet, &mut self.tls, self.closed).await;
-        }
     }
 }

@@ -29,6 +29,12 @@ impl Running {
         format!("http://127.0.0.1:{}/cometd", self.port)
     }
 
+    /// A WebSocket on which nothing is said yet. `id`: what its client calls itself.
+    pub async fn open(&self, id: &str) -> Client {
+        let (socket, _) = tokio_tungstenite::connect_async(self.url().replace("http", "ws")).await.unwrap();
+        Client { socket, id: id.to_owned(), heard: VecDeque::new(), count: 0 }
+    }
+
     /// A client with a session and a held connect.
     pub async fn client(&self) -> Client {
         self.client_with(json!({})).await.expect("a session")
@@ -36,8 +42,7 @@ impl Running {
 
     /// The same, by a handshake with that `ext`; else the reply that refused it.
     pub async fn client_with(&self, ext: Value) -> Result<Client, Value> {
-        let (stream, _) = tokio_tungstenite::connect_async(self.url().replace("http", "ws")).await.unwrap();
-        let mut client = Client { socket: stream, id: String::new(), heard: VecDeque::new(), count: 0 };
+        let mut client = self.open("").await;
         let types = json!(["websocket"]);
         let hello = json!({"channel":"/meta/handshake","version":"1.0","supportedConnectionTypes":types,"ext":ext});
         let reply = client.ask(hello).await;
@@ -130,6 +135,11 @@ impl Client {
             let frame = self.frame().await;
             self.heard.extend(frame);
         }
+    }
+
+    /// Something came, and has not been looked at, with the replies up to now.
+    pub fn has_heard(&self) -> bool {
+        !self.heard.is_empty()
     }
 
     /// Nothing was heard up to now: whatever was on its way would have come before this reply.

@@ -184,13 +184,21 @@ impl Client {
         self.asked.is_empty()
     }
 
+    /// Its latest connect waits for an answer.
+    pub fn connecting(&self) -> bool {
+        self.current.as_ref().is_some_and(|id| self.asked.contains_key(id))
+    }
+
     pub fn waits_for(&self, connection: usize) -> bool {
         self.asked.values().any(|asked| asked.connection == connection)
     }
 
-    /// A request whose answer must come without anything else happening.
-    pub fn must_be_answered(&self) -> Option<String> {
-        self.find(|asked| asked.soon && !asked.silent)
+    /// A request whose answer must come without anything else happening. `all`: no message is lost, so that the latest
+    /// connect must be answered, or bring what is missing, too.
+    pub fn must_be_answered(&self, all: bool) -> Option<String> {
+        let owed = all && self.connecting() && self.missing().is_some();
+        let latest = owed.then(|| format!("connect {:?}, while messages wait", self.current));
+        latest.or_else(|| self.find(|asked| asked.soon && !asked.silent))
     }
 
     /// A request without an answer, but for connects that a newer one on their WebSocket has ended in silence.

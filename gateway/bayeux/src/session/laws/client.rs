@@ -111,7 +111,8 @@ impl Client {
         }
     }
 
-    /// A response of its own is read from the start.
+    /// A response has been read. The next may bring what came before it: messages that a socket had taken, and that went
+    /// back to the queue after this one was made.
     pub(super) fn response(&mut self, slot: usize) {
         self.last[slot] = 0;
     }

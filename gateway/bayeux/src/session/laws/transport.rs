@@ -170,11 +170,14 @@ impl World {
             return;
         }
         let whole = *carrier != Carrier::WebSocket;
-        if whole {
-            self.client.response(slot);
-        }
         let count = if whole { wire.len() } else { count.min(wire.len()) };
-        wire.drain(..count).for_each(|item| self.client.receive(slot, item));
+        for item in wire.drain(..count) {
+            let ends = whole && matches!(item, Item::Reply(..));
+            self.client.receive(slot, item);
+            if ends {
+                self.client.response(slot);
+            }
+        }
     }
 
     /// The client loses this connection, which the server does not see yet.

@@ -40,13 +40,10 @@ impl Connection {
             self.close(close_code::POLICY, "no session in time");
             return;
         };
-        let held = self.outlet.control().held.take();
-        if let Some(held) = held.filter(|held| held.until <= Instant::now() + Duration::from_millis(2)) {
-            self.held = None;
-            if session.release(held.ticket, Instant::now()) {
-                let reply = self.connected(&session, held.reply);
-                self.send(vec![reply]);
-            }
+        let soon = Instant::now() + Duration::from_millis(2);
+        if let Some(reply) = self.let_go(&session, |held| held.until <= soon) {
+            let reply = self.connected(&session, reply);
+            self.send(vec![reply]);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{Answer, Connection};
 use crate::session::LiveSession;
 use crate::websocket::frame::close_code;
+use crate::websocket::outlet::Held;
 use bayeux::reply::{Advice, Reconnect, Reply};
 use bayeux::session::{Carrier, EndReason, Session, unknown_session};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ impl Connection {
     /// The reply of a handshake goes alone, and behind it what waits for the new session, if it may.
     pub(super) fn handshaken(&mut self, answers: Vec<Answer>) {
         let Some(session) = self.session.clone() else { return };
+        self.held = None; // a session that it took back may have held a connect here
         for answer in answers {
             if let Answer::Reply(mut reply) = answer {
                 let messages = session.welcome(&mut reply);
@@ -82,6 +84,18 @@ impl Connection {
             self.session = None;
             self.outlet.carry(None);
         }
+    }
+
+    /// Ends the hold of the connect that is held here, if it `is_due`: its reply, which is this task's to send. A message
+    /// may have ended the hold just now, but it left the reply to this task.
+    pub(super) fn let_go(&mut self, session: &LiveSession, is_due: impl FnOnce(&Held) -> bool) -> Option<Reply> {
+        let held = self.outlet.control().held.take_if(|held| is_due(held))?;
+        if !session.release(held.ticket, Instant::now()) && session.ended() {
+            self.outlet.control().held = Some(held); // it is answered by the reason, of which the task has been told
+            return None;
+        }
+        self.held = None;
+        Some(held.reply)
     }
 
     /// The reply of a connect that is answered now: with the messages before it, where only it may carry them.
