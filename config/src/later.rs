@@ -16,7 +16,6 @@ const LATER: &[&str] = &[
     "connectors.*.*.create_topics",
     "hooks",
     "mappings.*.broadcast_to_publisher",
-    "mappings.*.deliver",
     "mappings.*.idempotency",
     "mappings.*.on_error.dead_letter",
     "mappings.*.on_error=dead_letter",

@@ -48,6 +48,10 @@ pub struct Mapping {
     /// ending. `true`: with the defaults. Needs a connector that keeps a log.
     #[serde(default)]
     pub replay: Replay,
+    /// Deliver only the latest of messages about the same, and not more often than this: for values that are soon out of
+    /// date, such as prices.
+    #[serde(default)]
+    pub deliver: Option<Deliver>,
     /// How deliveries are wrapped.
     #[serde(default)]
     pub envelope: Envelope,
@@ -111,6 +115,18 @@ pub enum OnError {
     Skip,
     /// The mapping delivers nothing more until somebody looks.
     Stop,
+}
+
+/// How often messages go out, if not each as it comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deliver {
+    /// A JSON pointer into the data, such as `/symbol`: messages of a channel with the same value there are about the same.
+    /// Absent: all messages of a channel are.
+    #[serde(default)]
+    pub conflate_by: Option<String>,
+    /// The time between two deliveries about the same.
+    pub every: Duration,
 }
 
 /// Whether clients may read back.

@@ -113,6 +113,10 @@ fn spec(config: &gateway_config::Mapping, binary_extension: bool) -> MappingSpec
             (Some(c::Consume::Always), _) | (None, Some(_)) => mapping::Consume::Always,
             (Some(c::Consume::OnDemand), _) | (None, None) => mapping::Consume::OnDemand,
         },
+        deliver: config
+            .deliver
+            .as_ref()
+            .map(|deliver| mapping::Deliver { conflate_by: deliver.conflate_by.clone(), every: deliver.every.get() }),
         replay,
         envelope: match config.envelope {
             c::Envelope::Plain => mapping::Envelope::Plain,

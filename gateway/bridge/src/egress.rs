@@ -1,5 +1,6 @@
 //! Egress: a record becomes a message, serialized once and shared by all who are subscribed.
 
+use crate::conflate::{About, Conflated, about};
 use crate::envelope;
 use crate::feed::Newcomers;
 use crate::ingest::ORIGIN_HEADER;
@@ -16,7 +17,7 @@ use bytestring::ByteString;
 use connector::Inbound;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What became of a record.
 pub(crate) enum Verdict {
@@ -65,15 +66,43 @@ impl Reader {
         };
         match (&self.replay, message) {
             (Some(replay), message) => replay.fed(&self.server, record, message),
-            (None, Some(message)) => {
-                let Message { channel, delivery, publisher } = message;
-                for session in self.server.publish_shared(publisher.as_deref(), &channel, &delivery) {
-                    self.server.end_session(&session, EndReason::Overflow);
-                }
-            }
+            (None, Some(message)) => self.send(message),
             (None, None) => {}
         }
         Verdict::Done
+    }
+
+    /// A record whose message waits for its time, unless a later one takes its place.
+    pub(crate) fn conflate(
+        &self,
+        record: &Inbound,
+        by: Option<&str>,
+        conflated: &mut Conflated<About, Message>,
+    ) -> Verdict {
+        match self.message(record) {
+            Ok(Some(message)) => {
+                if conflated.put(about(&message, by), message, Instant::now()) {
+                    self.send_conflated(conflated);
+                }
+                (0..conflated.take_replaced())
+                    .for_each(|_| self.observer.egressed(self.mapping, Outcome::Conflated, None));
+                Verdict::Done
+            }
+            Ok(None) => Verdict::Done,
+            Err(reason) => Verdict::Stop(reason),
+        }
+    }
+
+    /// The time has come for those that wait.
+    pub(crate) fn send_conflated(&self, conflated: &mut Conflated<About, Message>) {
+        conflated.take().for_each(|message| self.send(message));
+    }
+
+    fn send(&self, message: Message) {
+        let Message { channel, delivery, publisher } = message;
+        for session in self.server.publish_shared(publisher.as_deref(), &channel, &delivery) {
+            self.server.end_session(&session, EndReason::Overflow);
+        }
     }
 
     /// A record that the broker keeps for new subscribers.

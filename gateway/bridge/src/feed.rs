@@ -3,6 +3,7 @@
 //! All subscriptions of a mapping share one feed. The first opens it, the last lets it close after a while, so that a
 //! client that comes and goes does not cost the broker a subscription each time.
 
+use crate::conflate::Conflated;
 use crate::egress::{Reader, Verdict};
 use crate::mapping::Table;
 use crate::observe::Observer;
@@ -220,6 +221,8 @@ impl Feed {
                 Reader::new(Arc::clone(&self.table), self.mapping, server.clone(), observer, None)
             }
         };
+        let mut conflated = mapping.spec().deliver.as_ref().map(|deliver| Conflated::new(deliver.every));
+        let by = mapping.spec().deliver.as_ref().and_then(|deliver| deliver.conflate_by.as_deref());
         let mut batch = Vec::new();
         let mut opening = true;
         let (mut asked, mut may_ask) = (!self.newcomers.lock().is_empty(), tokio::time::Instant::now());
@@ -252,7 +255,12 @@ impl Feed {
                     subscription.ask_retained();
                     continue;
                 }
-                count = records.recv_many(&mut batch, BATCH) => count,
+                () = until(conflated.as_ref().and_then(Conflated::due)) => {
+                    conflated.iter_mut().for_each(|conflated| reader.send_conflated(conflated));
+                    continue;
+                }
+                // With replay nothing is dealt with before it is known where it begins.
+                count = records.recv_many(&mut batch, BATCH), if !opening || self.replay.is_none() => count,
             };
             if count == 0 {
                 return Failure { text: "the connector ended the subscription".into(), stays: false };
@@ -266,6 +274,12 @@ impl Feed {
                     }
                 };
                 tokio::task::consume_budget().await; // a long fan-out lets others have their turn
+                if let (Some(conflated), false) = (&mut conflated, record.retained) {
+                    if let Verdict::Stop(text) = reader.conflate(&record, by, conflated) {
+                        return Failure { text, stays: true };
+                    }
+                    continue;
+                }
                 // What is retained is for newcomers, unless the link was lost: then it may be news for all.
                 let verdict = if record.retained && !record.redelivered {
                     reader.retained(&record, &mut self.newcomers.lock())
@@ -277,6 +291,14 @@ impl Feed {
                 }
             }
         }
+    }
+}
+
+/// Resolves then; without a time never.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`observe`]: what it tells whoever exports metrics and traces.
 
 mod bridge;
+mod conflate;
 mod egress;
 mod envelope;
 pub mod feed;

@@ -48,7 +48,7 @@ pub use format::{delivery_data, record_payload};
 pub use render::{RenderError, Rendered, Route};
 pub use segment::{decode_segment, encode_segment};
 pub use source::Sources;
-pub use spec::{ConnectorTraits, Consume, Direction, Envelope, Format, Include, MappingSpec, OnError, Replay};
+pub use spec::{ConnectorTraits, Consume, Deliver, Direction, Envelope, Format, Include, MappingSpec, OnError, Replay};
 pub use table::{IngestMatch, Mapping, SubscribeMatch, Table};
 
 /// The header that carries the full channel with every record that the gateway writes.

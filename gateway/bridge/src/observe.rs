@@ -18,6 +18,8 @@ pub enum Outcome {
     Poison,
     /// A record whose channel belongs to an earlier mapping.
     Shadowed,
+    /// A message in whose place a later one about the same went out.
+    Conflated,
     /// A request whose backend failed or was not there.
     Failed,
     /// A request without an answer in time.
@@ -36,6 +38,7 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::Poison => "poison",
             Outcome::Shadowed => "shadowed",
+            Outcome::Conflated => "conflated",
             Outcome::Failed => "failed",
             Outcome::Timeout => "timeout",
             Outcome::Overloaded => "overloaded",

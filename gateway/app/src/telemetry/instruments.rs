@@ -15,7 +15,7 @@ const AGE: [f64; 16] =
 
 const INGEST_OUTCOMES: [Outcome; 5] =
     [Outcome::Ok, Outcome::Unavailable, Outcome::Unknown, Outcome::Refused, Outcome::Overloaded];
-const EGRESS_OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Poison, Outcome::Shadowed];
+const EGRESS_OUTCOMES: [Outcome; 4] = [Outcome::Ok, Outcome::Poison, Outcome::Shadowed, Outcome::Conflated];
 const SERVICE_OUTCOMES: [Outcome; 6] =
     [Outcome::Ok, Outcome::Refused, Outcome::Failed, Outcome::Unavailable, Outcome::Timeout, Outcome::Overloaded];
 

@@ -4,13 +4,14 @@ use bayeux_bridge::observe::Outcome;
 use opentelemetry::KeyValue;
 
 /// Every outcome there is.
-pub(super) const OUTCOMES: [Outcome; 9] = [
+pub(super) const OUTCOMES: [Outcome; 10] = [
     Outcome::Ok,
     Outcome::Unavailable,
     Outcome::Unknown,
     Outcome::Refused,
     Outcome::Poison,
     Outcome::Shadowed,
+    Outcome::Conflated,
     Outcome::Failed,
     Outcome::Timeout,
     Outcome::Overloaded,

@@ -149,6 +149,7 @@ impl Lint<'_> {
         let traits = traits?;
         self.capabilities(&traits);
         self.replay(&traits);
+        self.deliver();
         let topic = topic.and_then(|parts| self.topic(parts, &pattern, &traits));
         let key = match key {
             None if traits.capabilities.keys => Key::Channel,
@@ -170,6 +171,25 @@ impl Lint<'_> {
             filter,
             earlier: Vec::new(),
         })
+    }
+
+    /// What is conflated is no log any more.
+    fn deliver(&mut self) {
+        let Some(deliver) = &self.spec.deliver else { return };
+        if !self.spec.direction.is_egress() {
+            self.error("deliver", "nothing of an ingest mapping is delivered", None);
+        }
+        if self.spec.replay.is_some() {
+            let help = "use two mappings, one with `replay` and one with `deliver`".to_owned();
+            self.error("deliver", "with `replay` every record is delivered, none is left out", Some(help));
+        }
+        if deliver.every.is_zero() {
+            self.error("deliver.every", "is the time between two deliveries, such as 250ms", None);
+        }
+        if deliver.conflate_by.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+            let help = "write `/symbol` for the field `symbol`, or leave it out to go by the channel".to_owned();
+            self.error("deliver.conflate_by", "is a JSON pointer into the data", Some(help));
+        }
     }
 
     /// Reading back needs a log, and something to deliver.

@@ -36,6 +36,8 @@ pub struct MappingSpec {
     pub replay: Option<Replay>,
     /// How deliveries are wrapped.
     pub envelope: Envelope,
+    /// How often messages go out, if not each as it comes.
+    pub deliver: Option<Deliver>,
     /// What of the record's surroundings deliveries show.
     pub include: Include,
     /// Whether publishing `null` stores a tombstone.
@@ -61,6 +63,7 @@ impl MappingSpec {
             consume: Consume::OnDemand,
             replay: None,
             envelope: Envelope::Plain,
+            deliver: None,
             include: Include::default(),
             tombstones: false,
         }
@@ -136,6 +139,16 @@ pub struct Replay {
     pub max_records: u64,
     /// Records up to this age; `None`: as old as the broker keeps them.
     pub max_age: Option<Duration>,
+}
+
+/// Of messages about the same, only the latest, and not more often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deliver {
+    /// A JSON pointer into the data: messages of a channel that have the same there are about the same. `None`: all of a
+    /// channel are.
+    pub conflate_by: Option<String>,
+    /// The time between two deliveries.
+    pub every: Duration,
 }
 
 /// How deliveries are wrapped.

@@ -163,3 +163,18 @@ fn reading_back_needs_a_log_and_the_envelope_needs_reading_back() {
     let line = finding(bare);
     assert!(line.contains("mappings[0].envelope: the envelope carries the position"), "{line}");
 }
+
+#[test]
+fn what_is_conflated_cannot_be_read_back_too() {
+    let delivering = |conflate_by: Option<&str>, every: u64, mut spec: MappingSpec| {
+        let conflate_by = conflate_by.map(str::to_owned);
+        spec.deliver = Some(Deliver { conflate_by, every: Duration::from_millis(every) });
+        spec
+    };
+    assert_eq!(findings(&[delivering(Some("/symbol"), 250, spec("/a", "nats", "a"))]), []);
+    let mut both = delivering(None, 250, spec("/a", "kafka", "a"));
+    both.replay = Some(Replay { max_records: 10, max_age: None });
+    assert!(finding(both).contains("mappings[0].deliver: with `replay` every record is delivered"));
+    assert!(finding(delivering(Some("symbol"), 250, spec("/a", "nats", "a"))).contains("is a JSON pointer"));
+    assert!(finding(delivering(None, 0, spec("/a", "nats", "a"))).contains("mappings[0].deliver.every"));
+}
