@@ -48,6 +48,8 @@ pub(super) async fn exchange(
     let mut batch = session.clone().filter(|_| !(alone && is("/meta/connect"))).map(|s| Batch::open(&server, s));
 
     let processed = process::envelope(&server, &context, session, messages).await;
+    // The headers hold on to the buffer that the request was read into: not for as long as a poll is held.
+    context.headers = Arc::default();
     let session = processed.session;
     let mut replies: Vec<Pin<Box<dyn Future<Output = Reply> + Send>>> = Vec::new();
     let mut hold = None;

@@ -30,6 +30,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+/// Messages up to this size, in bytes, are copied out of the buffer that they were read into.
+const COPIED: usize = 2_048;
+
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 struct Connection {
@@ -200,6 +203,8 @@ impl Connection {
     }
 
     fn envelope(&mut self, body: Bytes) {
+        // What a held connect or a subscription keeps of a small message shall not keep the whole read buffer.
+        let body = if body.len() <= COPIED { Bytes::copy_from_slice(&body) } else { body };
         let messages = match message::parse(&body) {
             Ok(messages) if !messages.is_empty() => messages,
             _ => {

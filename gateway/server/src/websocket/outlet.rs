@@ -182,7 +182,11 @@ impl Outlet {
                 write.rest();
                 return;
             }
-            match write.attempt(|slices| stream.try_write_vectored(slices)) {
+            // One piece needs no gathering, which costs the kernel more.
+            match write.attempt(|slices| match slices {
+                [one] => stream.try_write(one),
+                _ => stream.try_write_vectored(slices),
+            }) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     write.blocked = true;
