@@ -3,6 +3,7 @@
 //! A channel is there while it has subscribers, while the server keeps it (persistent, or with listeners or authorizers),
 //! and for some seconds after its last use (CometD's sweeper: three passes of about a second).
 
+mod names;
 mod sessions;
 mod subscribers;
 
@@ -11,17 +12,14 @@ use crate::flush::Flusher;
 use crate::session::{LiveSession, Offered};
 use bayeux::channel::ChannelName;
 use bayeux::delivery::Delivery;
+use names::Names;
 use parking_lot::{Mutex, RwLock};
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use subscribers::Subscribers;
 
 pub(crate) use sessions::Sessions;
-
-const SHARDS: usize = 64;
 
 /// How long a channel without subscribers is there after its last use, in ticks of the sweep (250 ms).
 const LIFETIME: u32 = 12;
@@ -60,14 +58,11 @@ pub(crate) struct Reached {
     pub(crate) apart: Vec<Arc<LiveSession>>,
 }
 
-type Shard = RwLock<HashMap<Box<str>, Arc<Channel>>>;
-
 /// The channels. A publish looks up the channel and the few patterns that can reach it: hashing, no tree (wildcards
 /// stand only at the end).
 #[derive(Debug)]
 pub(crate) struct Channels {
-    shards: Vec<Shard>,
-    hasher: RandomState,
+    names: Names,
     /// Subscriptions to patterns.
     wild: AtomicUsize,
     /// Channels with subscribers.
@@ -82,8 +77,7 @@ pub(crate) struct Channels {
 impl Channels {
     pub(crate) fn new() -> Self {
         Channels {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            hasher: RandomState::new(),
+            names: Names::new(),
             wild: AtomicUsize::new(0),
             subscribed: AtomicUsize::new(0),
             configured: AtomicUsize::new(0),
@@ -92,12 +86,8 @@ impl Channels {
         }
     }
 
-    fn shard(&self, name: &str) -> &Shard {
-        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
-    }
-
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Channel>> {
-        self.shard(name).read().get(name).cloned()
+        self.names.get(name)
     }
 
     /// The channel, if it is there; that is a use of it.
@@ -132,10 +122,9 @@ impl Channels {
             used: AtomicU32::new(self.tick.load(Ordering::Relaxed)),
             setup: RwLock::new(setup),
         });
-        match self.shard(name.as_str()).write().entry(name.as_str().into()) {
-            Entry::Occupied(entry) => return (Arc::clone(entry.get()), false),
-            Entry::Vacant(entry) => entry.insert(Arc::clone(&channel)),
-        };
+        if let Err(there) = self.names.insert(&channel) {
+            return (there, false);
+        }
         self.configured.fetch_add(usize::from(configured), Ordering::Relaxed);
         self.watch(&channel);
         (channel, true)
@@ -176,7 +165,7 @@ impl Channels {
     pub(crate) fn reaching(&self, channel: &ChannelName) -> Vec<Arc<ChannelSetup>> {
         let mut setups = Vec::new();
         if self.configured() {
-            channel.for_each_reaching(|name| setups.extend(self.get(name).and_then(|channel| channel.setup())));
+            self.names.for_each_reaching(channel, |channel| setups.extend(channel.setup()));
         }
         setups
     }
@@ -235,7 +224,7 @@ impl Channels {
     }
 
     fn remove(&self, channel: &Channel) {
-        self.shard(channel.name.as_str()).write().remove(channel.name.as_str());
+        self.names.remove(channel.name.as_str());
         if channel.setup.read().is_some() {
             self.configured.fetch_sub(1, Ordering::Relaxed);
         }
@@ -272,8 +261,8 @@ impl Channels {
     /// The session of that tag, if a subscription of it reaches the channel. Looks at every subscriber.
     pub(crate) fn subscriber(&self, channel: &ChannelName, tag: &str) -> Option<Arc<LiveSession>> {
         let mut found = None;
-        channel.for_each_reaching(|name| {
-            if let (None, Some(channel)) = (&found, self.get(name)) {
+        self.names.for_each_reaching(channel, |channel| {
+            if found.is_none() {
                 found = channel.subscribers.read().list.iter().find(|session| session.tag() == tag).cloned();
             }
         });
@@ -282,7 +271,7 @@ impl Channels {
 
     /// All names.
     pub(crate) fn names(&self) -> Vec<ChannelName> {
-        self.shards.iter().flat_map(|shard| shard.read().values().map(|c| c.name.clone()).collect::<Vec<_>>()).collect()
+        self.names.all()
     }
 
     /// How many channel names and patterns have subscribers.
@@ -304,7 +293,7 @@ impl Channels {
         if self.wild.load(Ordering::Relaxed) == 0 {
             channels.extend(exact.or_else(|| self.get(name.as_str())));
         } else {
-            name.for_each_reaching(|name| channels.extend(self.get(name)));
+            self.names.for_each_reaching(name, |channel| channels.push(channel));
         }
         // Recursive reads: several lists are held at the same time, and no writer may come between.
         let mut lists: Vec<_> =
@@ -374,5 +363,22 @@ mod tests {
         gone.sort();
         assert_eq!(gone, [name("/idle"), name("/kept"), name("/used")]);
         assert!(channels.names().is_empty() && !channels.configured());
+    }
+
+    #[test]
+    fn a_channel_and_the_patterns_that_reach_it_are_found_from_the_root_to_itself() {
+        let channels = Channels::new();
+        let all = ["/**", "/a/**", "/a/b/**", "/a/b/*", "/a/b/c", "/a/*", "/a", "/a/b", "/ab/**", "/a/b/c/**"];
+        all.iter().for_each(|text| drop(channels.ensure(&name(text), || None)));
+        let reaching = |text: &str| {
+            let mut found = Vec::new();
+            channels.names.for_each_reaching(&name(text), |channel| found.push(channel.name.to_string()));
+            found
+        };
+        assert_eq!(reaching("/a/b/c"), ["/**", "/a/**", "/a/b/**", "/a/b/*", "/a/b/c"]);
+        assert_eq!(reaching("/a"), ["/**", "/a"]);
+        assert_eq!(reaching("/a/b/**"), ["/**", "/a/**", "/a/b/**"]);
+        assert_eq!(reaching("/ab/c/d"), ["/**", "/ab/**"]);
+        assert_eq!(reaching(&"/a".repeat(30_000)), ["/**", "/a/**"]);
     }
 }
