@@ -1,16 +1,22 @@
-// actor.mjs LIBRARY URL TRANSPORT [ack]: a client that does what it is told and says what it sees, with npm `cometd` 7, 8
+// actor.mjs LIBRARY URL TRANSPORT [ack | replay]: a client that does what it is told and says what it sees, with npm `cometd` 7, 8
 // or 9 or with `faye` in Node. The stories are in tests/tests/e2e_clients_stories.
 //
 // A command is a line of JSON on standard input, {"id", "do", …}; its outcome a line on standard output, {"id", "ok"} or
 // {"id", "error"}. What happens by itself is told as it happens: {"event": "session" | "connect" | "subscribed" |
-// "heard", …}. The actors in Python and Java speak the same.
+// "heard" | "gone", …}. The actors in Python and Java speak the same.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { CometdActor } from "./cometd-actor.js";
 import { FayeActor } from "./faye-actor.mjs";
 import { load, story, tell } from "./lib.mjs";
 
-const [name, url, transport, ack] = process.argv.slice(2);
+const [name, url, transport, wish] = process.argv.slice(2);
+
+/** The gateway's extension. Node imports nothing by HTTP: an application has it as a file. */
+async function replay() {
+  const text = await (await fetch(`${url}/replay.js`)).text();
+  return (await import(`data:text/javascript,${encodeURIComponent(text)}`)).Replay;
+}
 
 /** npm `cometd` of that version and its extensions. */
 async function cometd(version) {
@@ -21,8 +27,9 @@ async function cometd(version) {
   };
   return new CometdActor({
     library, url, transport, tell,
+    Replay: wish === "replay" && (await replay()),
     extensions: {
-      ...(ack === "ack" && { ack: new (await extension("AckExtension"))() }),
+      ...(wish === "ack" && { ack: new (await extension("AckExtension"))() }),
       timesync: new (await extension("TimeSyncExtension"))(),
     },
   });

@@ -1,13 +1,14 @@
-// browser.mjs URL TRANSPORT [ack]: as actor.mjs, with npm `cometd` 9 in a page in headless Chromium. The page comes from
+// browser.mjs URL TRANSPORT [ack | replay]: as actor.mjs, with npm `cometd` 9 in a page in headless Chromium. The page comes from
 // the gateway's own origin (its files are put in on their way), so that its cookies are the page's.
 //
-// Two more commands: "leave" has the reload extension keep the session and leaves the page; "return" opens it again.
+// More commands: "leave" has the reload extension keep the session and leaves the page; "return" opens it again; "reload"
+// loads it again as a visitor does.
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { launch } from "./chromium.mjs";
 import { story, tell } from "./lib.mjs";
 
-const [url, transport, ack] = process.argv.slice(2);
+const [url, transport, wish] = process.argv.slice(2);
 const app = new URL("/app/", url).href;
 
 const script = `
@@ -16,10 +17,21 @@ const script = `
   import { ReloadExtension } from "./cometd/ReloadExtension.js";
   import { TimeSyncExtension } from "./cometd/TimeSyncExtension.js";
   import { CometdActor } from "./cometd-actor.js";
+  // What a page tells just before it is left may be lost on its way: the next one tells it again.
+  const told = JSON.parse(sessionStorage.told ?? "[]");
+  for (const [n, value] of told) window.tell(n, value);
+  const tell = (value) => {
+    const n = (told.at(-1)?.[0] ?? 0) + 1;
+    told.push([n, value]);
+    told.splice(0, told.length - 100);
+    sessionStorage.told = JSON.stringify(told);
+    window.tell(n, value);
+  };
   const extensions = { timesync: new TimeSyncExtension(), reload: new ReloadExtension() };
-  if (${ack === "ack"}) extensions.ack = new AckExtension();
+  if (${wish === "ack"}) extensions.ack = new AckExtension();
+  const Replay = ${wish === "replay"} && (await import(${JSON.stringify(`${url}/replay.js`)})).Replay;
   window.actor = new CometdActor({
-    library: { CometD }, url: ${JSON.stringify(url)}, transport: ${JSON.stringify(transport)}, extensions, tell: window.tell,
+    library: { CometD }, url: ${JSON.stringify(url)}, transport: ${JSON.stringify(transport)}, extensions, Replay, tell,
   });`;
 
 /** The files of the page. */
@@ -40,7 +52,13 @@ await story(async () => {
     const page = await browser.newPage();
     page.on("pageerror", (error) => process.stderr.write(`${error}\n`));
     await page.route(`${app}**`, serve);
-    await page.exposeFunction("tell", tell);
+    let last = 0;
+    await page.exposeFunction("tell", (n, value) => {
+      if (n > last) {
+        last = n;
+        tell(value);
+      }
+    });
     const open = async () => {
       await page.goto(app);
       await page.waitForFunction(() => window.actor);
@@ -51,6 +69,7 @@ await story(async () => {
         await page.goto("about:blank");
       },
       return: open,
+      reload: open,
     };
     await open();
 

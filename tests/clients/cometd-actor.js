@@ -10,9 +10,16 @@ export class CometdActor {
   #handles = new Map();
   #tell;
 
-  /** `tell` takes what the application sees. */
-  constructor({ library, url, transport, extensions, tell }) {
+  /** `tell` takes what the application sees; `Replay` is the gateway's replay extension, if it is to be used. */
+  constructor({ library, url, transport, extensions, Replay, tell }) {
     this.#tell = tell;
+    if (Replay) {
+      const onGone = (channel, error) => {
+        tell({ event: "gone", channel, error });
+        this.#listen(channel);
+      };
+      extensions.replay = new Replay({ onGone });
+    }
     this.cometd = new library.CometD();
     this.cometd.configure({
       url, logLevel: "error", backoffIncrement: 100, maxBackoff: 1000,

@@ -95,3 +95,30 @@ async fn without_allowed_origins_only_its_own_pages_may_use_it() {
     let (_, headers) = from_page(&gateway, Method::OPTIONS, ORIGIN).await;
     assert!(!headers.contains_key("access-control-allow-origin"), "{headers:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_may_use_it_may_import_the_replay_extension() {
+    let gateway = Gateway::start(&format!("server: {{ allowed_origins: [\"{ORIGIN}\"] }}"));
+    let url = format!("{}/replay.js", gateway.url());
+    let get = async |url: &str, origin: Option<&str>| {
+        let request =
+            origin.into_iter().fold(http_client().get(url), |request, origin| request.header("origin", origin));
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.headers().clone(), response.text().await.unwrap())
+    };
+    let (status, headers, text) = get(&url, Some(ORIGIN)).await;
+    assert_eq!((status, &headers["content-type"]), (200, &"text/javascript; charset=utf-8".parse().unwrap()));
+    assert_eq!(headers["access-control-allow-origin"], ORIGIN);
+    assert!(text.contains("export class Replay"), "{text}");
+    assert_eq!(get(&url, None).await.0, 200, "its own pages send no origin");
+    let (status, headers, _) = get(&url, Some("https://evil.example.com")).await;
+    assert_eq!((status, headers.contains_key("access-control-allow-origin")), (403, false));
+
+    // Whatever else goes there is Bayeux, as anywhere below the path.
+    let handshake = http_client().post(&url).header("content-type", "application/json").body(handshake_body());
+    assert!(messages(&handshake.send().await.unwrap().text().await.unwrap())[0].ok());
+    let callback = reqwest::Url::parse_with_params(&url, [("jsonp", "back"), ("message", &handshake_body())]).unwrap();
+    let (_, _, text) = get(callback.as_str(), None).await;
+    assert!(text.contains("back(["), "{text}");
+    assert_eq!(get(&format!("{}/replay.jsx", gateway.url()), None).await.0, 400);
+}

@@ -1,9 +1,12 @@
-//! The quickstart's page: a few files in the binary.
+//! Files in the binary: the quickstart's page, and the client's replay extension.
 
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::IntoResponse;
 use axum::routing::get;
+
+/// The replay extension for CometD's JavaScript client, an ES module.
+pub const REPLAY: &str = include_str!("page/replay.js");
 
 /// The page's routes.
 pub fn router() -> Router {

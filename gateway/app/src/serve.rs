@@ -113,7 +113,10 @@ async fn serve(planned: Planned, quick: bool) -> Result<(), String> {
     let admin_stop = CancellationToken::new();
     let admin_task =
         tokio::spawn(listener::serve(admin_socket, admin::router(state), listening(None, 1_024, &admin_stop)));
-    let mut router = http::router(server.clone(), &settings.server.path);
+    let path = settings.server.path.trim_end_matches('/');
+    let replay =
+        http::file(server.clone(), &format!("{path}/replay.js"), "text/javascript; charset=utf-8", page::REPLAY);
+    let mut router = http::router(server.clone(), path).merge(replay);
     if quick {
         if settings.server.path.trim_matches('/').is_empty() {
             return Err("server.path cannot be / here: the quickstart has its page there".into());

@@ -42,7 +42,29 @@ pub fn router(server: Server, path: &str) -> Router {
     routes.with_state(server)
 }
 
+/// A file at `path`, for pages that may use the server: beside the [`router`], whose requests that path takes as well. A
+/// request for the file has no query, which tells it from callback-polling.
+pub fn file(server: Server, path: &str, content_type: &'static str, text: &'static str) -> Router {
+    let at_path = any(move |State(server): State<Server>, request: Request| async move {
+        if request.method() != Method::GET || request.uri().query().is_some() {
+            return handle(server, request, false).await;
+        }
+        let headers = [
+            (header::CONTENT_TYPE, content_type),
+            (header::CACHE_CONTROL, "max-age=3600"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        by_origin(&server, request, async |_| (headers, text).into_response()).await
+    });
+    Router::new().route(path, at_path).with_state(server)
+}
+
 async fn handle(server: Server, request: Request, exact: bool) -> Response {
+    by_origin(&server, request, async |request| dispatch(server.clone(), request, exact).await).await
+}
+
+/// An answer for pages of origins that may have it; of others the request is refused.
+async fn by_origin(server: &Server, request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let origin = Origin::of(request.headers(), &server.settings().origins);
     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let gzip = server.settings().gzip.then(|| gzip::is_taken(request.headers()));
@@ -50,7 +72,7 @@ async fn handle(server: Server, request: Request, exact: bool) -> Response {
         tracing::debug!(origin = ?request.headers().get(header::ORIGIN), "origin is not allowed");
         (StatusCode::FORBIDDEN, "403: this origin is not allowed (server.allowed_origins)\n").into_response()
     } else {
-        dispatch(server, request, exact).await
+        answer(request).await
     };
     origin.answer(asked, response.headers_mut());
     match gzip {

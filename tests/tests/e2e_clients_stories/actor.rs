@@ -88,6 +88,8 @@ pub struct Seen {
     /// Channels whose subscription was confirmed.
     pub subscribed: Vec<String>,
     pub heard: Vec<Heard>,
+    /// Errors of subscriptions whose position is gone.
+    pub gone: Vec<String>,
     outcomes: Vec<Value>,
     ended: bool,
 }
@@ -109,6 +111,7 @@ impl Seen {
             Some("session") => self.sessions.push(text("clientId")),
             Some("connect") => self.connects += usize::from(line["successful"] == true),
             Some("subscribed") => self.subscribed.push(text("channel")),
+            Some("gone") => self.gone.push(text("error")),
             Some("heard") => self.heard.push(Heard {
                 by: line["by"].as_str().map(str::to_owned),
                 channel: text("channel"),
@@ -141,12 +144,17 @@ pub struct Actor {
 impl Actor {
     /// Starts it for this address and transport.
     pub fn start(story: &str, library: Library, port: u16, transport: &str, ack: bool) -> Actor {
+        Actor::start_with(story, library, port, transport, ack.then_some("ack"))
+    }
+
+    /// Starts it with an extension: `ack` or `replay`.
+    pub fn start_with(story: &str, library: Library, port: u16, transport: &str, extension: Option<&str>) -> Actor {
         let name = format!("{library:?} over {transport}, {story}");
         let mut child = library
             .command()
             // A name: Python's client keeps no cookies for IP addresses.
             .args([format!("http://localhost:{port}/cometd").as_str(), transport])
-            .args(ack.then_some("ack"))
+            .args(extension)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
