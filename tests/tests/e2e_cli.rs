@@ -202,3 +202,29 @@ mappings:
     let stored = gateway_tests::kafka::dump(&kafka, &topic);
     assert_eq!(stored.iter().map(|s| s.payload.as_str()).collect::<Vec<_>>(), [r#"{"one":1}"#]);
 }
+
+#[test]
+fn subscribe_prints_what_the_log_has_from_a_position_on() {
+    let gateway = Gateway::start(
+        "{connectors: {log: {memory: {}}}, mappings: [{channel: /news/**, connector: log, topic: news.**, replay: true}]}",
+    );
+    let url = gateway.url();
+    for n in 0..5 {
+        assert!(cli(&["publish", &url, "/news/a", &n.to_string()]).status.success());
+    }
+    let subscribe = |position: &str, count: &str| -> Vec<Value> {
+        let output = cli(&["subscribe", &url, "/news/a", "--replay", position, "--count", count]);
+        assert!(output.status.success(), "{}", printed(&output));
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let all = subscribe("-2", "5");
+    assert_eq!(all.iter().map(|message| message["data"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    let rest = subscribe(&all[2]["ext"]["replay"].to_string(), "2");
+    assert_eq!(rest, all[3..]);
+    assert_eq!(subscribe("2026-01-01T00:00:00Z", "5"), all);
+
+    let gone = cli(&["subscribe", &url, "/news/a", "--replay", "7"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(printed(&gone).contains("400::The replayId {7}"), "{}", printed(&gone));
+    assert_eq!(cli(&["subscribe", &url, "/news/a", "--replay", "yesterday"]).status.code(), Some(2));
+}

@@ -4,6 +4,7 @@
 //! code is 0 if all went well, 1 if not, 2 if the command line is wrong.
 
 use super::handle::{Client, Event, Pending, Reply};
+use super::subscriptions::position;
 use super::{Error, ServerArgs};
 use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
@@ -39,8 +40,8 @@ pub struct SubscribeArgs {
     /// End after this many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Where to begin in the channel's history (not available in this version)
-    #[arg(long, value_name = "POS", allow_hyphen_values = true)]
+    /// Where to begin: -1 (new only), -2 (all that is kept), a position, or a time such as 2026-11-24T14:00:00Z
+    #[arg(long, value_name = "POS", allow_hyphen_values = true, value_parser = position)]
     replay: Option<String>,
 }
 
@@ -63,10 +64,6 @@ pub async fn publish(args: PublishArgs) -> ExitCode {
 
 /// The command `subscribe`: prints each message.
 pub async fn subscribe(args: SubscribeArgs) -> ExitCode {
-    if args.replay.is_some() {
-        eprintln!("--replay is not available in this version.");
-        return ExitCode::from(2);
-    }
     exit(run_subscribe(&args, io::stdout()).await)
 }
 
@@ -232,7 +229,7 @@ pub(super) async fn run_subscribe(args: &SubscribeArgs, output: impl Write) -> R
     let (client, mut events) = Client::open(args.server.options()?).await?;
     let mut output = BufWriter::new(output);
     let outcome = {
-        let subscribing = client.subscribe(&args.channels);
+        let subscribing = client.subscribe(&args.channels, args.replay.as_deref());
         let printing = print_events(&mut events, args.count, &mut output);
         tokio::pin!(subscribing, printing);
         let mut subscribed = false;

@@ -1,5 +1,6 @@
-use super::request::{Request, Wanted, subscribe};
+use super::request::{Request, Wanted};
 use super::session::Session;
+use super::subscriptions::Subscription;
 use super::{Error, Options, wire};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -108,14 +109,15 @@ impl Client {
         self.send(channel, fields(channel, data), Wanted::Answer).await?.reply().await
     }
 
-    /// Subscribes to channels or patterns.
+    /// Subscribes to channels or patterns; `from` is the position to read on from, as JSON.
     ///
     /// # Errors
     /// [`Error::Refused`] for the first that the server does not take; those of [`Pending::reply`].
-    pub async fn subscribe(&self, channels: &[String]) -> Result<(), Error> {
+    pub async fn subscribe(&self, channels: &[String], from: Option<&str>) -> Result<(), Error> {
         let mut replies = Vec::with_capacity(channels.len());
         for channel in channels {
-            replies.push(self.send(channel, subscribe(channel), Wanted::Subscription(channel.clone())).await?);
+            let subscription = Subscription::new(channel, from);
+            replies.push(self.send(channel, subscription.fields(), Wanted::Subscription(subscription)).await?);
         }
         for (channel, reply) in channels.iter().zip(replies) {
             if let Some(error) = reply.reply().await?.error {

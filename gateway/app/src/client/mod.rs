@@ -12,6 +12,7 @@ mod long_polling;
 mod options;
 mod request;
 mod session;
+mod subscriptions;
 mod websocket;
 mod wire;
 

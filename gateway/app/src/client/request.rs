@@ -1,7 +1,8 @@
 //! Requests on their way: from whoever asks into the session, and from the session into the link.
 
+use super::Error;
 use super::handle::Reply;
-use super::{Error, wire};
+use super::subscriptions::Subscription;
 use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,8 +16,8 @@ pub(super) enum Wanted {
     Acknowledgement,
     /// A message with the request's id and data; a refusal as well.
     Answer,
-    /// The reply to a subscribe on this channel.
-    Subscription(String),
+    /// The reply to a subscribe.
+    Subscription(Subscription),
     /// The reply to a disconnect.
     Farewell,
 }
@@ -29,11 +30,6 @@ pub(super) struct Request {
     pub wanted: Wanted,
     /// Without one: a subscription that is renewed after a new handshake.
     pub reply: Option<oneshot::Sender<Result<Reply, Error>>>,
-}
-
-/// The fields of a subscribe.
-pub(super) fn subscribe(channel: &str) -> String {
-    format!(r#""channel":"/meta/subscribe","subscription":{}"#, wire::quoted(channel))
 }
 
 /// Waits until there is something to send and room to send it; `None` once nobody can send any more.

@@ -3,7 +3,8 @@
 use super::handle::{Event, Reply};
 use super::link::Link;
 use super::long_polling::Jar;
-use super::request::{BATCH, Request, Wanted, outgoing, room, subscribe};
+use super::request::{BATCH, Request, Wanted, outgoing, room};
+use super::subscriptions::Subscriptions;
 use super::wire::{self, Advice, Incoming};
 use super::{Error, Options, TransportKind};
 use std::collections::{HashMap, VecDeque};
@@ -53,7 +54,7 @@ pub(super) struct Session {
     waiting: VecDeque<Request>,
     /// Requests sent and not answered yet, by id.
     pending: HashMap<u64, Request>,
-    subscriptions: Vec<String>,
+    subscriptions: Subscriptions,
     client_id: Option<String>,
     next_id: u64,
     advice: Advice,
@@ -82,7 +83,7 @@ impl Session {
             events,
             waiting: VecDeque::new(),
             pending: HashMap::new(),
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
             client_id: None,
             next_id: 0,
             advice: Advice::default(),
@@ -213,22 +214,12 @@ impl Session {
             return match (&reply.client_id, reply.successful) {
                 (Some(client_id), Some(true)) => {
                     self.client_id = Some(client_id.clone());
-                    self.renew_subscriptions();
+                    self.subscriptions.renewed().for_each(|request| self.waiting.push_front(request));
                     Ok(())
                 }
                 _ if self.lost && self.advice.reconnect.as_deref() == Some("handshake") => Err(End::Handshake),
                 _ => Err(End::Refused(Error::Refused { what: "the handshake".to_owned(), error: reply.reason() })),
             };
-        }
-    }
-
-    fn renew_subscriptions(&mut self) {
-        for channel in self.subscriptions.iter().rev() {
-            self.waiting.push_front(Request {
-                rest: subscribe(channel),
-                wanted: Wanted::Subscription(channel.clone()),
-                reply: None,
-            });
         }
     }
 
@@ -317,6 +308,7 @@ impl Session {
         }
         self.pending.retain(|_, request| !request.reply.as_ref().is_some_and(oneshot::Sender::is_closed));
         let well = reply.successful == Some(true);
+        self.subscriptions.hear(reply);
         if self.leaving {
             return None; // The reply to the disconnect is what is waited for.
         }
@@ -352,6 +344,7 @@ impl Session {
         if let Some(request) = ours.and_then(|id| self.pending.remove(&id)) {
             self.settle(request, message).await;
         } else if message.data.is_some() {
+            self.subscriptions.hear(message);
             let (channel, json) = (message.channel.to_string(), wire::one_line(message.text));
             // Without a receiver nobody wants to see it.
             let _ = self.events.send(Event::Message { channel, json }).await;
@@ -367,12 +360,14 @@ impl Session {
         if matches!(request.wanted, Wanted::Subscription(_)) && message.is_session_unknown() {
             return self.waiting.push_back(request); // It is asked again after the new handshake.
         }
-        if let Wanted::Subscription(channel) = request.wanted {
-            if successful && !self.subscriptions.contains(&channel) {
-                self.subscriptions.push(channel);
-            } else if !successful && request.reply.is_none() {
-                self.subscriptions.retain(|subscribed| *subscribed != channel);
-                let error = Error::Refused { what: format!("to go on with {channel}"), error: message.reason() };
+        if let Wanted::Subscription(subscription) = request.wanted {
+            if successful {
+                self.subscriptions.made(subscription);
+                self.subscriptions.hear(message);
+            } else if request.reply.is_none() {
+                self.subscriptions.refused(&subscription.channel);
+                let what = format!("to go on with {}", subscription.channel);
+                let error = Error::Refused { what, error: message.reason() };
                 let _ = self.events.send(Event::Unsubscribed(error)).await;
             }
         }

@@ -19,6 +19,8 @@ pub struct Incoming<'a> {
     pub error: Option<String>,
     #[serde(default, borrow)]
     advice: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    ext: Option<&'a RawValue>,
     /// Present even if it is `null`: an answer may be.
     #[serde(default, borrow, deserialize_with = "present")]
     pub data: Option<&'a RawValue>,
@@ -40,6 +42,12 @@ impl Incoming<'_> {
     /// What the server advises, if it is in a form that can be understood.
     pub fn advice(&self) -> Option<Advice> {
         serde_json::from_str(self.advice?.get()).ok()
+    }
+
+    /// `ext.replay`: a position, or a map from subscriptions to positions.
+    pub fn replay(&self) -> Option<serde_json::Value> {
+        let mut ext: serde_json::Map<String, serde_json::Value> = serde_json::from_str(self.ext?.get()).ok()?;
+        ext.remove("replay")
     }
 
     /// The server's reason, in its own words.
