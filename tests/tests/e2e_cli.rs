@@ -60,7 +60,7 @@ fn check_accepts_what_is_right_and_shows_what_is_wrong() {
 
 #[test]
 fn check_refuses_what_is_not_built_yet_instead_of_ignoring_it() {
-    let later = CONFIG.replacen("direction: both", "direction: both\n    deliver: { every: 250ms }", 1);
+    let later = CONFIG.replacen("direction: both", "direction: both\n    partitioner: murmur2", 1);
     let output = with_config(&later, &["check"]);
     assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
     assert!(printed(&output).contains("not available in this version"), "{}", printed(&output));
