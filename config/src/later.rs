@@ -17,8 +17,6 @@ const LATER: &[&str] = &[
     "hooks",
     "mappings.*.broadcast_to_publisher",
     "mappings.*.idempotency",
-    "mappings.*.on_error.dead_letter",
-    "mappings.*.on_error=dead_letter",
     "mappings.*.partitioner",
     "mappings.*.queue",
     "services.*.*.idempotent",

@@ -33,9 +33,10 @@ pub use layer::Origin;
 pub use load::{Loaded, Source, Sources, load};
 pub use model::{
     Activity, ActivityKind, Admin, Auth, Bayeux, BrowserCookie, Builtin, CallbackPolling, Config, Connector, Consume,
-    Deliver, Direction, Envelope, Extension, Format, Handler, HttpOptions, Include, Log, LogFormat, LogLevel,
-    LongPolling, Mapping, OnError, Overflow, PublishLimits, Queue, Replay, ReplayBounds, SameSite, Server, Service,
-    Telemetry, Tls, Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices, WebSocket,
+    DeadLetter, Deliver, Direction, Envelope, Extension, Format, Handler, HttpOptions, Include, Log, LogFormat,
+    LogLevel, LongPolling, Mapping, OnError, Overflow, PublishLimits, Queue, Replay, ReplayBounds, SameSite, Server,
+    Service, Telemetry, Tls, Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices,
+    WebSocket,
 };
 pub use reference::reference;
 pub use registry::Registry;

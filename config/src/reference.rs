@@ -150,7 +150,7 @@ fn objects<'a>(view: &View<'a>) -> Vec<View<'a>> {
     if view.schema.get("properties").is_some() {
         return vec![*view];
     }
-    let branches = view.schema.get("anyOf").and_then(Value::as_array);
+    let branches = view.schema.get("anyOf").or_else(|| view.schema.get("oneOf")).and_then(Value::as_array);
     branches.into_iter().flatten().map(|b| view.at(b)).filter(|b| b.schema.get("properties").is_some()).collect()
 }
 

@@ -107,7 +107,7 @@ pub enum Format {
 }
 
 /// What happens with a record that cannot become a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
     /// It is counted, logged and passed over.
@@ -115,6 +115,17 @@ pub enum OnError {
     Skip,
     /// The mapping delivers nothing more until somebody looks.
     Stop,
+    /// It is stored in a topic of its own, and the mapping goes on. A publish that the broker refuses for good is stored
+    /// there as well. `bayeux-gateway redrive` sends them again.
+    DeadLetter(DeadLetter),
+}
+
+/// Where records go that cannot become messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetter {
+    /// A topic of the same connector, such as `orders-dead`. It must exist, and is none that the mapping reads.
+    pub topic: String,
 }
 
 /// How often messages go out, if not each as it comes.

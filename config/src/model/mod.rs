@@ -12,7 +12,9 @@ pub use bayeux::{
     PublishLimits, Queue, SameSite, Transport, TransportOptions, TransportQueue, UnmappedChannels, UnmappedServices,
     WebSocket,
 };
-pub use mapping::{Consume, Deliver, Direction, Envelope, Format, Include, Mapping, OnError, Replay, ReplayBounds};
+pub use mapping::{
+    Consume, DeadLetter, Deliver, Direction, Envelope, Format, Include, Mapping, OnError, Replay, ReplayBounds,
+};
 pub use server::{Admin, Server, Tls};
 pub(crate) use service::ServiceOptions;
 pub use service::{Builtin, Handler, Service};

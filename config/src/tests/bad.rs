@@ -198,15 +198,14 @@ fn keys_of_later_versions_are_refused_by_name_and_never_ignored() {
         ],
     );
     finds(
-        "connectors: { a: { log: { brokers: [a:1], create_topics: {} } } }\nmappings:\n  - channel: /a\n    connector: a\n    topic: a\n    partitioner: x\n    idempotency: { window: 10m }\n    queue: {}\n    on_error: { dead_letter: { topic: x } }\nservices:\n  - channel: /service/a\n    grpc: { url: x }\n  - channel: /service/b\n    web: { url: x, retries: 2 }\n",
+        "connectors: { a: { log: { brokers: [a:1], create_topics: {} } } }\nmappings:\n  - channel: /a\n    connector: a\n    topic: a\n    partitioner: x\n    idempotency: { window: 10m }\n    queue: {}\nservices:\n  - channel: /service/a\n    grpc: { url: x }\n  - channel: /service/b\n    web: { url: x, retries: 2 }\n",
         &[
             ("1:43", "`connectors.a.log.create_topics` is not available in this version", "leave it out"),
             ("6:5", "`mappings[0].partitioner` is not available in this version", "leave it out"),
             ("7:5", "`mappings[0].idempotency` is not available in this version", "leave it out"),
             ("8:5", "`mappings[0].queue` is not available in this version", "leave it out"),
-            ("9:17", "`mappings[0].on_error.dead_letter` is not available in this version", "leave it out"),
-            ("12:5", "`services[0].grpc` is not available in this version", "leave it out"),
-            ("14:20", "`services[1].web.retries` is not available in this version", "leave it out"),
+            ("11:5", "`services[0].grpc` is not available in this version", "leave it out"),
+            ("13:20", "`services[1].web.retries` is not available in this version", "leave it out"),
         ],
     );
 }

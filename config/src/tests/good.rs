@@ -130,11 +130,11 @@ telemetry: { otlp_endpoint: "http://localhost:4317", log: { format: json, level:
     let orders = &config.mappings[0];
     assert_eq!(orders.headers["version"], "2", "a number where text is wanted is its text");
     assert_eq!((orders.partition, orders.direction, orders.format), (Some(3), Direction::Ingest, Format::Binary));
-    assert_eq!((orders.on_error, orders.consume), (OnError::Stop, Some(Consume::Always)));
+    assert_eq!((orders.on_error.clone(), orders.consume), (OnError::Stop, Some(Consume::Always)));
     assert_eq!(orders.include, [Include::Key, Include::Timestamp, Include::Headers]);
     let plain = &config.mappings[1];
     assert_eq!((plain.direction, plain.format, plain.publish_timeout), (Direction::Both, Format::Json, secs(5)));
-    assert_eq!((plain.on_error, plain.consume, plain.tombstones), (OnError::Skip, None, false));
+    assert_eq!((plain.on_error.clone(), plain.consume, plain.tombstones), (OnError::Skip, None, false));
 
     assert_eq!(plain.replay.bounds(), None);
     assert_eq!(config.mappings[2].replay.bounds(), Some(ReplayBounds::default()));

@@ -117,6 +117,12 @@ pub trait Connector: Send + Sync + 'static {
     /// One sentence, as for [`Connector::probe`].
     fn topic_exists(&self, topic: &str, timeout: Duration) -> BoxFuture<'_, Result<bool, String>>;
 
+    /// What names of headers begin with that the broker takes for orders, whoever sends them (NATS: `Nats-`, such as the id
+    /// by which JetStream leaves out a repeat). A record that is stored anew must not repeat them. Case does not matter.
+    fn order_headers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Records that the connector itself had to drop, by reason, since it began. Never reset.
     fn dropped(&self) -> u64 {
         0

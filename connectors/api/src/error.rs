@@ -32,6 +32,22 @@ pub enum PublishError {
     Rejected(String),
 }
 
+impl PublishError {
+    /// The same in one word: the text of the error string that a publisher is told, and of reasons in headers.
+    pub fn word(&self) -> &'static str {
+        match self {
+            PublishError::Unavailable(_) => "broker_unavailable",
+            PublishError::Overloaded(_) => "overloaded",
+            PublishError::OutcomeUnknown(_) => "outcome_unknown",
+            PublishError::TopicUnknown(_) => "topic_unknown",
+            PublishError::TopicInvalid(_) => "topic_invalid",
+            PublishError::TooLarge(_) => "record_too_large",
+            PublishError::Denied(_) => "broker_denied",
+            PublishError::Rejected(_) => "record_rejected",
+        }
+    }
+}
+
 /// Why a subscription cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SubscribeError {

@@ -97,6 +97,10 @@ async fn watch_health(link: Link, api: Option<Api>) {
 }
 
 impl Connector for NatsConnector {
+    fn order_headers(&self) -> &'static [&'static str] {
+        &["Nats-"]
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.plan.capabilities()
     }

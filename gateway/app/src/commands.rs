@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod explain;
+pub mod redrive;
 pub mod schema;
 pub mod version;

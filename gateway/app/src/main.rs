@@ -45,6 +45,8 @@ enum Command {
     Explain(commands::explain::Args),
     /// Prints the JSON Schema of the config
     Schema(commands::schema::Args),
+    /// Sends a mapping's dead letters again
+    Redrive(commands::redrive::Args),
     Publish(client::PublishArgs),
     Subscribe(client::SubscribeArgs),
     Call(client::CallArgs),
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
             Some(Command::Check(args)) => commands::check::run(&cli.config, args).await,
             Some(Command::Explain(args)) => commands::explain::run(&cli.config, args),
             Some(Command::Schema(args)) => commands::schema::run(args),
+            Some(Command::Redrive(args)) => commands::redrive::run(&cli.config, args).await,
             Some(Command::Publish(args)) => client::publish(args).await,
             Some(Command::Subscribe(args)) => client::subscribe(args).await,
             Some(Command::Call(args)) => client::call(args).await,

@@ -67,8 +67,9 @@ fn compile(loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Table> {
     };
     for finding in found {
         let mut path = vec!["mappings".to_owned(), finding.index.to_string()];
-        // Names of headers may hold dots: only the first dot separates.
-        path.extend(finding.key.splitn(2, '.').map(str::to_owned));
+        // Names of headers may hold dots.
+        let most = if finding.key.starts_with("headers.") { 2 } else { usize::MAX };
+        path.extend(finding.key.splitn(most, '.').map(str::to_owned));
         let placed = match finding.severity {
             mapping::Severity::Error => Finding::error(path, finding.message),
             mapping::Severity::Warning => Finding::warning(path, finding.message),
@@ -105,9 +106,10 @@ fn spec(config: &gateway_config::Mapping, binary_extension: bool) -> MappingSpec
         },
         binary_extension,
         publish_timeout: config.publish_timeout.get(),
-        on_error: match config.on_error {
+        on_error: match &config.on_error {
             c::OnError::Skip => mapping::OnError::Skip,
             c::OnError::Stop => mapping::OnError::Stop,
+            c::OnError::DeadLetter(to) => mapping::OnError::DeadLetter(to.topic.as_str().into()),
         },
         consume: match (config.consume, &replay) {
             (Some(c::Consume::Always), _) | (None, Some(_)) => mapping::Consume::Always,

@@ -15,6 +15,11 @@ const CONNECTORS: &[ConnectorKind] = &[
 
 const HANDLERS: &[HandlerKind] = &[HandlerKind::of::<connector_http::HttpFactory>()];
 
+/// Whether what such a connector keeps is in the gateway's own memory, so that no other process sees it.
+pub fn lives_in_the_process(kind: &str) -> bool {
+    kind == "memory"
+}
+
 /// The registry.
 pub fn registry() -> Registry<'static> {
     Registry { connectors: CONNECTORS, handlers: HANDLERS }

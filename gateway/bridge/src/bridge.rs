@@ -1,6 +1,7 @@
 //! The bridge: the server's listener.
 
 use crate::feed::Feed;
+use crate::letters::Letters;
 use crate::load::{Load, LoadLimits};
 use crate::mapping::{Consume, Envelope, IngestMatch, Mapping, SubscribeMatch, Table};
 use crate::observe::Observer;
@@ -63,6 +64,8 @@ pub struct Bridge {
     pub(crate) table: Arc<Table>,
     pub(crate) connectors: BTreeMap<String, Arc<dyn Connector>>,
     pub(crate) feeds: Vec<Option<Arc<Feed>>>,
+    /// By mapping: where dead letters go, if anywhere.
+    pub(crate) letters: Vec<Option<Arc<Letters>>>,
     pub(crate) services: Services,
     pub(crate) settings: BridgeSettings,
     pub(crate) observer: Arc<dyn Observer>,
@@ -83,18 +86,25 @@ impl Bridge {
     ) -> Self {
         let server = Arc::new(OnceLock::new());
         let subs = Arc::new(Subs::default());
+        let letters: Vec<Option<Arc<Letters>>> = table
+            .mappings()
+            .iter()
+            .map(|mapping| Letters::new(mapping, connectors.get(&mapping.spec().connector)?, &observer))
+            .collect();
         let feeds = table
             .mappings()
             .iter()
-            .map(|mapping| {
+            .zip(&letters)
+            .map(|(mapping, letters)| {
                 let connector = connectors.get(&mapping.spec().connector)?;
-                let feed = || Feed::new(&table, mapping.index(), connector, &server, &observer, &subs);
+                let feed = || Feed::new(&table, mapping.index(), connector, &server, &observer, &subs, letters.clone());
                 mapping.spec().direction.is_egress().then(feed)
             })
             .collect();
         let services = Services::new(services, Arc::clone(&observer));
         let load = Load::new(settings.load, connectors.keys().cloned());
-        Bridge { load, table, connectors, feeds, services, settings, observer, server, subs, in_flight: Arc::default() }
+        let in_flight = Arc::default();
+        Bridge { load, table, connectors, feeds, letters, services, settings, observer, server, subs, in_flight }
     }
 
     /// Connects the bridge to its server and starts the feeds that always run. To be called once.

@@ -4,7 +4,7 @@ use crate::conflate::{About, Conflated, about};
 use crate::envelope;
 use crate::feed::Newcomers;
 use crate::ingest::ORIGIN_HEADER;
-use crate::mapping::{EgressError, Envelope, Include, LAST_HEADER, OnError, Table, chunk_data};
+use crate::mapping::{EgressError, Envelope, Include, LAST_HEADER, OnError, Poison, Table, chunk_data};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use crate::replay::Replay;
 use base64::Engine as _;
@@ -25,6 +25,25 @@ pub(crate) enum Verdict {
     Done,
     /// The mapping is to stop, and why (`on_error: stop`).
     Stop(String),
+    /// It goes to the dead letters, and then the feed goes on past it (`on_error: dead_letter`).
+    Bury(Poison),
+}
+
+/// Why there is no message, and the feed does not just go on.
+pub(crate) enum Broken {
+    /// See [`Verdict::Stop`].
+    Stop(String),
+    /// See [`Verdict::Bury`].
+    Bury(Poison),
+}
+
+impl From<Broken> for Verdict {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Stop(reason) => Verdict::Stop(reason),
+            Broken::Bury(poison) => Verdict::Bury(poison),
+        }
+    }
 }
 
 /// A record that became a message.
@@ -62,7 +81,7 @@ impl Reader {
     pub(crate) fn deliver(&self, record: &Inbound) -> Verdict {
         let message = match self.message(record) {
             Ok(message) => message,
-            Err(reason) => return Verdict::Stop(reason),
+            Err(broken) => return broken.into(),
         };
         match (&self.replay, message) {
             (Some(replay), message) => replay.fed(&self.server, record, message),
@@ -89,7 +108,7 @@ impl Reader {
                 Verdict::Done
             }
             Ok(None) => Verdict::Done,
-            Err(reason) => Verdict::Stop(reason),
+            Err(broken) => broken.into(),
         }
     }
 
@@ -105,7 +124,14 @@ impl Reader {
         }
     }
 
-    /// A record that the broker keeps for new subscribers.
+    /// A record that was dealt with otherwise: the feed has read past it.
+    pub(crate) fn pass_over(&self, record: &Inbound) {
+        if let Some(replay) = &self.replay {
+            replay.fed(&self.server, record, None);
+        }
+    }
+
+    /// A record that the broker keeps for new subscribers. It is no news: it goes to the dead letters only when it comes live.
     pub(crate) fn retained(&self, record: &Inbound, newcomers: &mut Newcomers) -> Verdict {
         if newcomers.is_empty() {
             return Verdict::Done;
@@ -115,13 +141,13 @@ impl Reader {
                 newcomers.give(&message.channel, &message.delivery);
                 Verdict::Done
             }
-            Ok(None) => Verdict::Done,
-            Err(reason) => Verdict::Stop(reason),
+            Ok(None) | Err(Broken::Bury(_)) => Verdict::Done,
+            Err(broken) => broken.into(),
         }
     }
 
     /// The message of a record; `None` when there is none and the feed goes on.
-    pub(crate) fn message(&self, record: &Inbound) -> Result<Option<Message>, String> {
+    pub(crate) fn message(&self, record: &Inbound) -> Result<Option<Message>, Broken> {
         let Some(mapping) = self.table.get(self.mapping) else { return Ok(None) };
         let spec = mapping.spec();
         let message = self.table.egress(self.mapping, record).and_then(|channel| {
@@ -146,7 +172,8 @@ impl Reader {
                 tracing::warn!(mapping = spec.label(), %place, reason = poison.reason(), %poison, "poisonous record");
                 return match spec.on_error {
                     OnError::Skip => Ok(None),
-                    OnError::Stop => Err(format!("stopped by a poisonous record at {place}: {poison}")),
+                    OnError::Stop => Err(Broken::Stop(format!("stopped by a poisonous record at {place}: {poison}"))),
+                    OnError::DeadLetter(_) => Err(Broken::Bury(poison)),
                 };
             }
         };

@@ -5,6 +5,7 @@
 
 use crate::conflate::Conflated;
 use crate::egress::{Reader, Verdict};
+use crate::letters::Letters;
 use crate::mapping::Table;
 use crate::observe::Observer;
 use crate::replay::{Replay, Subs};
@@ -51,6 +52,7 @@ pub struct Feed {
     server: Arc<OnceLock<Server>>,
     observer: Arc<dyn Observer>,
     replay: Option<Arc<Replay>>,
+    letters: Option<Arc<Letters>>,
     state: watch::Sender<FeedState>,
     holders: Mutex<Holders>,
     newcomers: Mutex<Newcomers>,
@@ -81,6 +83,7 @@ impl Feed {
         server: &Arc<OnceLock<Server>>,
         observer: &Arc<dyn Observer>,
         subs: &Arc<Subs>,
+        letters: Option<Arc<Letters>>,
     ) -> Arc<Self> {
         let replay = Replay::new(table, mapping, connector, server, observer, subs);
         Arc::new_cyclic(|this| Feed {
@@ -90,6 +93,7 @@ impl Feed {
             server: Arc::clone(server),
             observer: Arc::clone(observer),
             replay,
+            letters,
             state: watch::Sender::new(FeedState::Closed),
             holders: Mutex::default(),
             newcomers: Mutex::default(),
@@ -274,20 +278,23 @@ impl Feed {
                     }
                 };
                 tokio::task::consume_budget().await; // a long fan-out lets others have their turn
-                if let (Some(conflated), false) = (&mut conflated, record.retained) {
-                    if let Verdict::Stop(text) = reader.conflate(&record, by, conflated) {
-                        return Failure { text, stays: true };
-                    }
-                    continue;
-                }
-                // What is retained is for newcomers, unless the link was lost: then it may be news for all.
-                let verdict = if record.retained && !record.redelivered {
-                    reader.retained(&record, &mut self.newcomers.lock())
-                } else {
-                    reader.deliver(&record)
+                let verdict = match &mut conflated {
+                    Some(conflated) if !record.retained => reader.conflate(&record, by, conflated),
+                    // What is retained is for newcomers, unless the link was lost: then it may be news for all.
+                    _ if record.retained && !record.redelivered => reader.retained(&record, &mut self.newcomers.lock()),
+                    _ => reader.deliver(&record),
                 };
-                if let Verdict::Stop(text) = verdict {
-                    return Failure { text, stays: true };
+                match (verdict, &self.letters) {
+                    (Verdict::Done, _) => {}
+                    (Verdict::Stop(text), _) => return Failure { text, stays: true },
+                    (Verdict::Bury(poison), letters) => {
+                        // What came before does not wait with it.
+                        conflated.iter_mut().for_each(|conflated| reader.send_conflated(conflated));
+                        if let Some(letters) = letters {
+                            letters.bury(&record, &poison).await;
+                        }
+                        reader.pass_over(&record);
+                    }
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Ingest: a publish becomes a record, and its reply says what the broker said.
 
 use crate::bridge::{Bridge, Tracked, origin};
+use crate::letters::outcome;
 use crate::load::Underway;
 use crate::mapping::{RenderError, Route, Sources, chunk_record, record_payload};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
@@ -17,7 +18,7 @@ use std::time::Instant;
 /// The header that names where a record came from: `<node>/<session tag>`.
 pub(crate) const ORIGIN_HEADER: &str = "bayeux-origin";
 /// The header that names the publisher, set by the gateway only.
-const USER_HEADER: &str = "bayeux-user";
+pub(crate) const USER_HEADER: &str = "bayeux-user";
 /// What a publisher is advised when there is too much: milliseconds.
 const OVERLOAD_INTERVAL: u64 = 1_000;
 
@@ -78,14 +79,18 @@ impl Bridge {
                 return PublishFlow::Done(Err(overloaded(channel.as_str())));
             }
         };
-        let confirmed = connector.publish(Outbound {
+        let record = Outbound {
             topic: rendered.topic,
             key: rendered.key,
             partition: rendered.partition,
             payload,
             headers,
             deadline: begun + spec.publish_timeout,
-        });
+        };
+        let confirmed = match self.letters.get(index).cloned().flatten() {
+            None => connector.publish(record),
+            Some(letters) => letters.watch(connector.publish(record.clone()), record, self.track()),
+        };
         let mut watched = Watched {
             observer: Arc::clone(&self.observer),
             mapping: index,
@@ -138,15 +143,6 @@ fn accepted(place: Option<&Place>) -> Accepted {
     Accepted { ext: ext.into_iter().collect() }
 }
 
-fn outcome(error: &PublishError) -> Outcome {
-    match error {
-        PublishError::Unavailable(_) => Outcome::Unavailable,
-        PublishError::Overloaded(_) => Outcome::Overloaded,
-        PublishError::OutcomeUnknown(_) => Outcome::Unknown,
-        _ => Outcome::Refused,
-    }
-}
-
 /// Too much is on its way: surely not stored, to be sent again, more slowly.
 fn overloaded(channel: &str) -> Refusal {
     let advice = Advice::new(Reconnect::Retry, OVERLOAD_INTERVAL);
@@ -155,18 +151,16 @@ fn overloaded(channel: &str) -> Refusal {
 
 /// What the publisher is told: `503` surely not stored, `504` may be stored, `4xx` do not retry.
 fn refusal(why: &PublishError, channel: &str) -> Refusal {
-    let (code, text) = match why {
-        PublishError::Unavailable(_) => (503, "broker_unavailable"),
-        PublishError::Overloaded(_) => (503, "overloaded"),
-        PublishError::OutcomeUnknown(_) => (504, "outcome_unknown"),
-        PublishError::TopicUnknown(_) => (404, "topic_unknown"),
-        PublishError::TopicInvalid(_) => (400, "topic_invalid"),
-        PublishError::TooLarge(_) => (413, "record_too_large"),
-        PublishError::Denied(_) => (403, "broker_denied"),
-        PublishError::Rejected(_) => (400, "record_rejected"),
+    let code = match why {
+        PublishError::Unavailable(_) | PublishError::Overloaded(_) => 503,
+        PublishError::OutcomeUnknown(_) => 504,
+        PublishError::TopicUnknown(_) => 404,
+        PublishError::TooLarge(_) => 413,
+        PublishError::Denied(_) => 403,
+        PublishError::TopicInvalid(_) | PublishError::Rejected(_) => 400,
     };
     match why {
         PublishError::Overloaded(_) => overloaded(channel),
-        _ => Refusal::new(error(code, channel, text)),
+        _ => Refusal::new(error(code, channel, why.word())),
     }
 }

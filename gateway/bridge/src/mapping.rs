@@ -21,6 +21,7 @@
 
 mod binary;
 mod compile;
+mod dead;
 mod egress;
 mod explain;
 mod finding;

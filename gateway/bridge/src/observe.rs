@@ -71,6 +71,8 @@ pub trait Observer: Send + Sync + 'static {
     fn ingested(&self, mapping: usize, outcome: Outcome, took: Duration);
     /// A record of the mapping of that index was dealt with; `age`: since the broker's timestamp.
     fn egressed(&self, mapping: usize, outcome: Outcome, age: Option<Duration>);
+    /// A dead letter of the mapping of that index was stored, or could not be.
+    fn dead_lettered(&self, mapping: usize, outcome: Outcome);
     /// A request of the service of that index ended.
     fn served(&self, service: usize, outcome: Outcome, took: Duration);
     /// Begins a step under `parent` (W3C traceparent); `None` when nothing is traced: then `parent` goes along as is.
@@ -84,6 +86,7 @@ pub struct Unobserved;
 impl Observer for Unobserved {
     fn ingested(&self, _: usize, _: Outcome, _: Duration) {}
     fn egressed(&self, _: usize, _: Outcome, _: Option<Duration>) {}
+    fn dead_lettered(&self, _: usize, _: Outcome) {}
     fn served(&self, _: usize, _: Outcome, _: Duration) {}
     fn span(&self, _: Step, _: &str, _: Option<&str>) -> Option<Box<dyn Span>> {
         None

@@ -2,6 +2,7 @@
 
 use crate::output::line;
 use crate::plan::{self, Planned};
+use bayeux_bridge::mapping::OnError;
 use connector::{Connector, Context, HandlerContext};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -74,16 +75,20 @@ async fn connect(planned: &Planned, timeout: Duration) -> usize {
         failures += usize::from(!say(&format!("connector {name}"), probed));
     }
     for mapping in planned.table.mappings() {
-        let (Some(topic), Some(connector)) = (mapping.fixed_topic(), connectors.get(&mapping.spec().connector)) else {
-            continue;
+        let Some(connector) = connectors.get(&mapping.spec().connector) else { continue };
+        let letters = match &mapping.spec().on_error {
+            OnError::DeadLetter(topic) => Some(topic),
+            OnError::Skip | OnError::Stop => None,
         };
         let what = format!("mappings[{}] ({})", mapping.index(), mapping.spec().channel);
-        let found = match connector.topic_exists(topic, timeout).await {
-            Ok(true) => Ok(format!("topic {topic} is there")),
-            Ok(false) => Err(format!("topic {topic} does not exist, and the gateway creates none")),
-            Err(error) => Err(error),
-        };
-        failures += usize::from(!say(&what, found));
+        for topic in mapping.fixed_topic().into_iter().chain(letters) {
+            let found = match connector.topic_exists(topic, timeout).await {
+                Ok(true) => Ok(format!("topic {topic} is there")),
+                Ok(false) => Err(format!("topic {topic} does not exist, and the gateway creates none")),
+                Err(error) => Err(error),
+            };
+            failures += usize::from(!say(&what, found));
+        }
     }
     let context = HandlerContext { connectors: connectors.clone(), node: "check".into() };
     for (plan, service) in planned.loaded.handler_plans.iter().zip(&planned.loaded.config.services) {

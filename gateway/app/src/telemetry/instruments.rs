@@ -1,7 +1,7 @@
 //! What is counted as it happens: publishes, records and requests, by mapping or service and outcome.
 
 use super::labels::Labels;
-use bayeux_bridge::mapping::Table;
+use bayeux_bridge::mapping::{OnError, Table};
 use bayeux_bridge::observe::Outcome;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
@@ -27,6 +27,7 @@ pub(super) struct Instruments {
     ingest_latency: Histogram<f64>,
     egressed: Counter<u64>,
     egress_age: Histogram<f64>,
+    dead_letters: Counter<u64>,
     served: Counter<u64>,
     service_latency: Histogram<f64>,
 }
@@ -65,6 +66,7 @@ impl Instruments {
                 "From the broker's timestamp of a record to its fan-out, by the clocks of both",
                 &AGE,
             ),
+            dead_letters: counter("bayeux.dead_letters", "Attempts to store dead letters, by how they ended"),
             served: counter("bayeux.service.requests", "Requests of browsers to services, by how they ended"),
             service_latency: histogram(
                 "bayeux.service.latency",
@@ -76,6 +78,9 @@ impl Instruments {
             let direction = mapping.spec().direction;
             let ingest = INGEST_OUTCOMES.iter().filter(|_| direction.is_ingest());
             ingest.for_each(|outcome| instruments.ingested.add(0, labels.with(*outcome)));
+            let buried = matches!(mapping.spec().on_error, OnError::DeadLetter(_));
+            let letters = INGEST_OUTCOMES.iter().filter(|_| buried);
+            letters.for_each(|outcome| instruments.dead_letters.add(0, labels.with(*outcome)));
             let egress = EGRESS_OUTCOMES.iter().filter(|_| direction.is_egress());
             egress.for_each(|outcome| instruments.egressed.add(0, labels.with(*outcome)));
         }
@@ -98,6 +103,12 @@ impl Instruments {
         self.egressed.add(1, labels.with(outcome));
         if let (Outcome::Ok, Some(age)) = (outcome, age) {
             self.egress_age.record(age.as_secs_f64(), labels.plain());
+        }
+    }
+
+    pub(super) fn dead_lettered(&self, mapping: usize, outcome: Outcome) {
+        if let Some(labels) = self.mappings.get(mapping) {
+            self.dead_letters.add(1, labels.with(outcome));
         }
     }
 

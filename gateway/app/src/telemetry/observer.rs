@@ -20,6 +20,10 @@ impl Observer for Observations {
         self.instruments.egressed(mapping, outcome, age);
     }
 
+    fn dead_lettered(&self, mapping: usize, outcome: Outcome) {
+        self.instruments.dead_lettered(mapping, outcome);
+    }
+
     fn served(&self, service: usize, outcome: Outcome, took: Duration) {
         self.instruments.served(service, outcome, took);
     }

@@ -1,10 +1,11 @@
 //! From the config's words to a [`Table`], with every mistake found at once.
 
+use super::dead;
 use super::finding::{Finding, Severity};
 use super::pattern::{covers, intersects};
 use super::render::has_control;
 use super::source::Source;
-use super::spec::{ConnectorTraits, Direction, Envelope, MappingSpec};
+use super::spec::{ConnectorTraits, Direction, Envelope, MappingSpec, OnError};
 use super::table::{Key, Mapping, Table, Text, Topic};
 use super::template::{self, Part};
 use super::token::{Token, sample, split};
@@ -60,6 +61,14 @@ impl Table {
                 .filter(|m| m.spec.direction.is_egress() && intersects(&m.pattern, &mapping.pattern))
                 .map(|m| m.index);
             mapping.earlier = earlier.collect();
+        }
+        for index in dead::circles(&mappings) {
+            let message = "its dead letters come back to it: other mappings read them and bury them where it reads";
+            let (key, severity) = ("on_error.dead_letter.topic".to_owned(), Severity::Error);
+            findings.push(Finding { index, key, severity, message: message.to_owned(), help: None });
+        }
+        if findings.iter().any(|finding| finding.severity == Severity::Error) {
+            return Err(findings);
         }
         Ok(Compiled { table: Table::new(mappings), warnings: findings })
     }
@@ -159,6 +168,11 @@ impl Lint<'_> {
         let (topic, headers) = (topic?, headers?);
         self.inverts(&names, &topic, &key, &headers);
         let filter = TopicFilter { tokens: topic.tokens.iter().map(Token::filter).collect(), rest: topic.rest };
+        if let OnError::DeadLetter(letters) = &spec.on_error
+            && let Some((message, help)) = dead::wrong(letters, &filter, &traits)
+        {
+            self.error("on_error.dead_letter.topic", message, help);
+        }
         drop(names);
         Some(Mapping {
             index: self.index,

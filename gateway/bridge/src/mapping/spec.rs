@@ -1,5 +1,6 @@
 //! What the config says of one mapping, as plain values.
 
+use bytestring::ByteString;
 use connector::{Capabilities, TopicSyntax};
 use std::time::Duration;
 
@@ -113,13 +114,16 @@ pub enum Format {
 }
 
 /// What happens to a record that cannot become a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OnError {
     /// It is counted, logged and passed over.
     #[default]
     Skip,
     /// The mapping stops reading.
     Stop,
+    /// It is stored in this topic of the same connector, and the mapping goes on; so are publishes that the broker refuses for
+    /// good.
+    DeadLetter(ByteString),
 }
 
 /// When records are read.

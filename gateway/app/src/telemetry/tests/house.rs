@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use bayeux::channel::ChannelPattern;
-use bayeux_bridge::mapping::{Compiled, ConnectorTraits, Direction, MappingSpec, Table};
+use bayeux_bridge::mapping::{Compiled, ConnectorTraits, Direction, MappingSpec, OnError, Table};
 use bayeux_bridge::{Answering, Bridge, BridgeSettings, ServiceSpec, UnmappedChannels, UnmappedServices};
 use bayeux_server::hooks::AllowAll;
 use bayeux_server::{HttpOptions, Server, ServerSettings, http};
@@ -35,7 +35,9 @@ pub(crate) struct House {
 pub(crate) fn table(connector: &dyn Connector) -> Arc<Table> {
     let mut audit = MappingSpec::new("/audit", "log", "audit");
     audit.direction = Direction::Ingest;
-    let specs = [MappingSpec::new("/orders/{region}/{id}", "log", "orders.{region}.{id}"), audit];
+    let mut orders = MappingSpec::new("/orders/{region}/{id}", "log", "orders.{region}.{id}");
+    orders.on_error = OnError::DeadLetter("dead".into());
+    let specs = [orders, audit];
     let traits = ConnectorTraits { capabilities: connector.capabilities(), syntax: connector.syntax() };
     let Compiled { table, .. } = Table::compile(&specs, &BTreeMap::from([("log".to_owned(), traits)])).unwrap();
     Arc::new(table)

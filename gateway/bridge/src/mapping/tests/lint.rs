@@ -178,3 +178,28 @@ fn what_is_conflated_cannot_be_read_back_too() {
     assert!(finding(delivering(Some("symbol"), 250, spec("/a", "nats", "a"))).contains("is a JSON pointer"));
     assert!(finding(delivering(None, 0, spec("/a", "nats", "a"))).contains("mappings[0].deliver.every"));
 }
+
+#[test]
+fn dead_letters_that_would_come_back_are_refused_and_so_are_topics_that_cannot_be() {
+    let dead = |topic: &str, mut spec: MappingSpec| {
+        spec.on_error = OnError::DeadLetter(topic.into());
+        spec
+    };
+    for (mapping, expected) in [
+        (dead("a.dead", spec("/a/**", "nats", "a.**")), "its dead letters would come back to it"),
+        (dead("a", spec("/a", "kafka", "a")), "its dead letters would come back to it"),
+        (dead("dead.{x}", spec("/a/{x}", "kafka", "a.{x}")), "it has no `{name}` and no wildcard"),
+        (dead("dead.>", spec("/a", "nats", "a")), "it has no `{name}` and no wildcard"),
+        (dead("de ad", spec("/a", "kafka", "a")), "the broker cannot have this topic"),
+        (dead("dead", spec("/a", "bare", "a")), "the connector has no headers"),
+    ] {
+        let line = finding(mapping);
+        assert!(line.contains("mappings[0].on_error.dead_letter.topic") && line.contains(expected), "{line}");
+    }
+    assert_eq!(findings(&[dead("dead.a", spec("/a/**", "nats", "a.**"))]), []);
+    let circle = [dead("two", spec("/one", "nats", "one")), dead("one", spec("/two", "nats", "two"))];
+    let indexes: Vec<usize> = findings(&circle).iter().map(|finding| finding.index).collect();
+    assert_eq!(indexes, [0, 1], "each buries where the other reads");
+    let shown = [dead("two", spec("/one", "nats", "one")), spec("/two", "nats", "two")];
+    assert_eq!(findings(&shown), [], "a mapping may show the letters of another");
+}
