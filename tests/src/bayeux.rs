@@ -214,6 +214,20 @@ impl Client {
         answers
     }
 
+    /// Sends questions in one HTTP request and goes away before it is answered.
+    pub async fn ask_and_leave(&self, batch: Vec<Value>, patience: Duration) {
+        let Line::Http { http, url, cookie } = &self.inner.line else { panic!("only a poller can leave one request") };
+        let batch: Vec<Value> = batch
+            .into_iter()
+            .map(|mut message| {
+                message["clientId"] = self.inner.client_id.clone().into();
+                message
+            })
+            .collect();
+        let request = http.post(url).header("cookie", cookie).body(Value::from(batch).to_string()).timeout(patience);
+        assert!(request.send().await.is_err(), "the answer takes longer than its client waits");
+    }
+
     /// Publishes `data` as these very bytes; the answer comes by itself.
     pub fn publish(&self, channel: &str, data: &str) -> Pending {
         self.publish_batch(&[(channel, data)]).pop().expect("one answer")

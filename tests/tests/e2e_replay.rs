@@ -295,3 +295,47 @@ async fn where_there_is_no_log_to_read_back_a_client_is_told() {
     }
     assert!(from(&client, "/local", &json!(-1)).await.ok(), "what is new is there everywhere");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_begins_although_its_client_went_away_before_the_reply() {
+    // The second subscription waits for a broker that is not there, and its client does not wait for it.
+    let gateway = Gateway::start_when(
+        Some(
+            "
+connectors:
+  log: { memory: {} }
+  away: { nats: { servers: [\"nats://127.0.0.1:9\"] }, required: false }
+mappings:
+  - { channel: \"/orders/{id}\", connector: log, topic: \"orders.{id}\", replay: true }
+  - { channel: \"/away/{id}\", connector: away, topic: \"away.{id}\" }
+",
+        ),
+        gateway_tests::gateway::Until::Live,
+        &[],
+    );
+    let publisher = Client::websocket(&gateway.url()).await;
+    publish(&publisher, 0..5, 1).await;
+    let mut client = Client::long_polling(&gateway.url()).await;
+    let batch = vec![
+        json!({"channel": "/meta/subscribe", "subscription": "/orders/0", "ext": {"replay": {"/orders/0": -2}}}),
+        json!({"channel": "/meta/subscribe", "subscription": "/away/0"}),
+    ];
+    client.ask_and_leave(batch, Duration::from_millis(300)).await;
+    publish(&publisher, 5..8, 1).await;
+    assert_eq!(numbers(&client.take(8).await), (0..8).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_past_a_mapping_by_publishing_to_a_pattern() {
+    let gateway = memory().gateway("", "");
+    let publisher = Client::websocket(&gateway.url()).await;
+    let mut client = Client::websocket(&gateway.url()).await;
+    client.subscribe("/orders/*").await;
+    client.subscribe("/**").await;
+    for pattern in ["/orders/*", "/orders/**", "/**"] {
+        let reply = answer(publisher.publish(pattern, "\"forged\"")).await;
+        assert_eq!(reply.error(), format!("403:{pattern}:publish_denied"));
+    }
+    publish(&publisher, 7..8, 1).await;
+    assert_eq!(numbers(&client.take(1).await), [7], "only what is in the log arrives");
+}

@@ -88,6 +88,11 @@ impl ChannelName {
         Ok(ChannelName(if trimmed.len() == name.len() { name.clone() } else { ByteString::from(trimmed) }))
     }
 
+    /// The same name in memory of its own: one that was parsed may hold on to all of the request that it came in.
+    pub fn detached(&self) -> Self {
+        ChannelName(ByteString::from(self.as_str()))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -213,6 +213,11 @@ impl Listener for Bridge {
     }
 
     fn publish(&self, publish: &Publish) -> PublishFlow {
+        // A pattern is no place to publish to. CometD takes it, and delivers to those who subscribed to that very pattern: not
+        // where a broker's topics are what they subscribed to.
+        if publish.channel.is_wild() && !matches!(self.table.subscribe(&publish.channel), SubscribeMatch::Unmapped) {
+            return PublishFlow::Done(Err(denied(&publish.channel, "publish_denied")));
+        }
         match self.table.ingest(&publish.channel) {
             IngestMatch::Mapping(route) => self.ingest(&route, publish),
             IngestMatch::EgressOnly => PublishFlow::Done(Err(denied(&publish.channel, "publish_denied"))),

@@ -61,8 +61,37 @@ pub(crate) struct Processed {
     pub(crate) handshaken: bool,
     /// One per message, in their order.
     pub(crate) answers: Vec<Answer>,
-    /// Subscriptions that begin when the replies are on their way ([`begin`]).
-    pub(crate) begins: Vec<ChannelName>,
+    /// Subscriptions that begin when the replies are on their way: when this is dropped.
+    pub(crate) begins: Begins,
+}
+
+/// Subscriptions that are made, and begin when their replies are on their way. However that ends, also when the client
+/// goes away before its reply, they begin.
+pub(crate) struct Begins {
+    server: Server,
+    made: Vec<(Arc<LiveSession>, ChannelName)>,
+}
+
+impl Begins {
+    fn new(server: &Server) -> Self {
+        Begins { server: server.clone(), made: Vec::new() }
+    }
+
+    /// None begins.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.made.is_empty()
+    }
+}
+
+impl Drop for Begins {
+    fn drop(&mut self) {
+        for (session, channel) in &self.made {
+            self.server.listener().begins(session, channel);
+        }
+        if !self.made.is_empty() {
+            self.server.flusher().kick();
+        }
+    }
 }
 
 /// Processes the messages of one envelope in order. `session`: the one that its first message belongs to, or its
@@ -75,22 +104,18 @@ pub(crate) async fn envelope(
 ) -> Processed {
     server.stats().messages_in.add(messages.len() as u64);
     let alone = messages.len() == 1;
-    let mut processed =
-        Processed { session, handshaken: false, answers: Vec::with_capacity(messages.len()), begins: Vec::new() };
+    let mut processed = Processed {
+        session,
+        handshaken: false,
+        answers: Vec::with_capacity(messages.len()),
+        begins: Begins::new(server),
+    };
     for message in messages {
         tokio::task::consume_budget().await; // a long envelope lets others have their turn
         let answer = one(server, context, &mut processed, message, alone).await;
         processed.answers.push(answer);
     }
     processed
-}
-
-/// The replies are on their way: what was subscribed begins.
-pub(crate) fn begin(server: &Server, session: &Arc<LiveSession>, channels: &[ChannelName]) {
-    channels.iter().for_each(|channel| server.listener().begins(session, channel));
-    if !channels.is_empty() {
-        server.flusher().kick();
-    }
 }
 
 /// The session that the client id names, if this sender may use it: over HTTP the session must have been made
@@ -148,6 +173,9 @@ async fn one(
             Err(text) => return Answer::Reply(reply.refuse(Refusal::new(text))),
         };
     }
+    if channel.class() == Class::Meta {
+        timed(server, &message, &mut reply);
+    }
     // Letter by letter: `/meta/connect/` is no connect.
     let meta = message.channel.clone().unwrap_or_default();
     if meta == "/meta/handshake" {
@@ -181,7 +209,6 @@ async fn one(
                 server.end_session(&session, EndReason::Server);
                 return Answer::Reply(reply.refuse(unknown_to(Some(&session))));
             }
-            timed(server, &message, &mut reply);
             let ack = message.ext_field("ack").and_then(|raw| serde_json::from_slice(&raw).ok());
             return Answer::Connect { reply, advice: message.client_advice(), ack };
         }

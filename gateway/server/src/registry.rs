@@ -117,7 +117,7 @@ impl Channels {
         let setup = setup().map(Arc::new);
         let configured = setup.is_some();
         let channel = Arc::new(Channel {
-            name: name.clone(),
+            name: name.detached(),
             subscribers: RwLock::new(Subscribers::watched()),
             used: AtomicU32::new(self.tick.load(Ordering::Relaxed)),
             setup: RwLock::new(setup),

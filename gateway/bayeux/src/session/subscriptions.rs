@@ -6,6 +6,11 @@ use crate::error;
 use crate::reply::Refusal;
 use std::collections::HashSet;
 
+/// A channel's name is seldom longer than this, in bytes.
+const USUAL_NAME: usize = 256;
+/// All names that one session is subscribed to, if there are longer ones among them.
+const MAX_NAMES: usize = 4 << 20;
+
 impl Session {
     /// Records a subscription: whether it is new. The driver keeps the registry of channels.
     ///
@@ -18,7 +23,13 @@ impl Session {
         if self.subscriptions.len() >= self.options.max_subscriptions && !self.subscriptions.contains(channel) {
             return Err(Refusal::new(error::error(403, channel.as_str(), "too_many_subscriptions")));
         }
-        Ok(self.subscriptions.insert(channel.clone()))
+        // Names of usual length are bounded by their number; of long ones the bytes count.
+        let bytes = || self.subscriptions.iter().map(|name| name.as_str().len()).sum::<usize>();
+        let length = channel.as_str().len();
+        if length > USUAL_NAME && !self.subscriptions.contains(channel) && bytes() + length > MAX_NAMES {
+            return Err(Refusal::new(error::error(403, "", "too_many_subscriptions")));
+        }
+        Ok(self.subscriptions.insert(channel.detached()))
     }
 
     /// Forgets a subscription: whether there was one.

@@ -367,3 +367,14 @@ fn a_session_that_the_server_disconnects_is_told_so_behind_what_waits_for_it() {
     expired.end(EndReason::Expired);
     assert!(expired.ended() && !expired.disconnected());
 }
+
+#[test]
+fn the_names_that_a_session_is_subscribed_to_are_bounded_in_bytes_too() {
+    let (mut session, _) = start();
+    let long = |n: usize| ChannelName::parse(&format!("/{n}/{}", "x".repeat(60_000)).into()).unwrap();
+    let taken = (0..200).take_while(|n| session.subscribe(&long(*n)).is_ok()).count();
+    assert!((60..=70).contains(&taken), "{taken} names of 60 KB");
+    let usual = ChannelName::parse(&"/usual".into()).unwrap();
+    assert_eq!(session.subscribe(&usual), Ok(true), "a usual one has room");
+    assert_eq!(session.subscribe(&long(0)), Ok(false), "and what is there is there");
+}

@@ -3,12 +3,11 @@
 
 use super::cookie;
 use crate::browsers::Seat;
-use crate::process::{self, Answer, Context};
+use crate::process::{self, Answer, Begins, Context};
 use crate::server::{Server, random_cookie};
 use crate::session::{LiveSession, PollEnd};
 use ::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use bayeux::channel::ChannelName;
 use bayeux::message::{ClientAdvice, Message};
 use bayeux::reply::{Advice, Reconnect, Reply};
 use bayeux::session::{Connect, EndReason, Session, Ticket, unknown_session};
@@ -129,7 +128,7 @@ pub(super) async fn exchange(
     replies.for_each(|reply| body.push(|out| reply.write(out)));
     drop(batch);
 
-    let begins = After::new(&server, session.as_ref(), processed.begins);
+    let begins = Some(processed.begins).filter(|begins| !begins.is_empty());
     let mut response = body.finish(begins);
     if let Some(cookie) = set_cookie.filter(|_| processed.handshaken) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -210,26 +209,6 @@ fn set_advice(replies: &mut [Reply], advice: Advice) {
     }
 }
 
-/// Subscriptions that begin when the response is on its way.
-struct After {
-    server: Server,
-    session: Arc<LiveSession>,
-    begins: Vec<ChannelName>,
-}
-
-impl After {
-    fn new(server: &Server, session: Option<&Arc<LiveSession>>, begins: Vec<ChannelName>) -> Option<Self> {
-        let session = session.filter(|_| !begins.is_empty())?;
-        Some(After { server: server.clone(), session: Arc::clone(session), begins })
-    }
-}
-
-impl Drop for After {
-    fn drop(&mut self) {
-        process::begin(&self.server, &self.session, &self.begins);
-    }
-}
-
 /// An open batch of a session.
 struct Batch {
     server: Server,
@@ -276,8 +255,8 @@ impl Body {
         write(&mut self.out);
     }
 
-    /// The response. `after`: what is to happen when it is on its way.
-    fn finish(mut self, after: Option<After>) -> Response {
+    /// The response. `begins`: what begins when it is on its way.
+    fn finish(mut self, begins: Option<Begins>) -> Response {
         self.out.push(b']');
         let content_type = if self.callback {
             self.out.push(b')');
@@ -290,12 +269,12 @@ impl Body {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ];
-        match after {
+        match begins {
             None => (headers, self.out).into_response(),
-            Some(after) => {
+            Some(begins) => {
                 let out = Bytes::from(self.out);
                 let body = futures_util::stream::once(async move {
-                    let _after = after; // dropped when the body is asked for more
+                    let _begins = begins; // dropped when the body is asked for more
                     Ok::<_, Infallible>(out)
                 });
                 (headers, axum::body::Body::from_stream(body)).into_response()

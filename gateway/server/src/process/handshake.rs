@@ -1,6 +1,6 @@
 //! Handshakes.
 
-use super::{Answer, Context, Processed, deleted, find_session, heard, timed};
+use super::{Answer, Context, Processed, deleted, find_session, heard};
 use crate::hooks::Handshake;
 use crate::server::Server;
 use crate::session::{Identity, LiveSession};
@@ -23,7 +23,6 @@ pub(super) async fn handshake(
     mut reply: Reply,
     alone: bool,
 ) -> Answer {
-    timed(server, &message, &mut reply);
     let none = Advice::none();
     if !alone {
         let refusal = Refusal::new(error::HANDSHAKE_NOT_ALONE).with_advice(Advice::new(Reconnect::Handshake, 0));

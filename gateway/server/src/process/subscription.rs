@@ -1,6 +1,6 @@
 //! Subscriptions: by a client's message, and by the server.
 
-use super::authorize;
+use super::{Begins, authorize};
 use crate::hooks::{Begin, Operation, SubscribeFlow};
 use crate::server::Server;
 use crate::session::LiveSession;
@@ -11,14 +11,14 @@ use bayeux::reply::{Refusal, Reply};
 use bytestring::ByteString;
 use std::sync::Arc;
 
-/// One subscription or many: in order, up to the first that fails; those before it stay (CometD). `later` gets those that
+/// One subscription or many: in order, up to the first that fails; those before it stay (CometD). `begins` gets those that
 /// begin after the reply.
 pub(super) async fn subscribe(
     server: &Server,
     session: &Arc<LiveSession>,
     message: &Message,
     mut reply: Reply,
-    later: &mut Vec<ChannelName>,
+    begins: &mut Begins,
 ) -> Reply {
     if message.subscription.is_none() {
         return reply.refuse(Refusal::new(error::SUBSCRIPTION_MISSING));
@@ -34,16 +34,19 @@ pub(super) async fn subscribe(
     let Some(channels) = channels.collect::<Option<Vec<_>>>() else {
         return reply.refuse(Refusal::new(error::SUBSCRIPTION_INVALID));
     };
-    let before = later.len();
+    let mut later = Vec::new();
     for channel in channels {
         match subscribe_one(server, session, &channel, message).await {
-            Ok(Joined::Later) => later.push(channel),
+            Ok(Joined::Later) => {
+                begins.made.push((Arc::clone(session), channel.clone()));
+                later.push(channel);
+            }
             Ok(Joined::Now | Joined::Before) => {}
             Err(refusal) => return reply.refuse(refusal),
         }
     }
-    if later.len() > before
-        && let Some(positions) = server.listener().positions(session, Some(&later[before..]))
+    if !later.is_empty()
+        && let Some(positions) = server.listener().positions(session, Some(&later))
     {
         reply.ext.push((ByteString::from_static("replay"), positions.into()));
     }

@@ -12,10 +12,9 @@ use super::frame::{self, Decoder, Event, Limits, Violation, close_code};
 use super::io::{self, Progress, Tls};
 use super::outlet::{Held, Outlet};
 use crate::listener::Stream;
-use crate::process::{self, Answer, Context, Processed};
+use crate::process::{self, Answer, Begins, Context, Processed};
 use crate::server::Server;
 use crate::session::{LiveSession, Suspended};
-use bayeux::channel::ChannelName;
 use bayeux::error;
 use bayeux::message::{self, ClientAdvice};
 use bayeux::reply::{Advice, Reconnect, Refusal, Reply};
@@ -44,7 +43,7 @@ struct Connection {
     decoder: Decoder,
     session: Option<Arc<LiveSession>>,
     processing: Option<Boxed<Processed>>,
-    awaited: FuturesUnordered<Boxed<(Vec<Reply>, Vec<ChannelName>)>>,
+    awaited: FuturesUnordered<Boxed<(Vec<Reply>, Begins)>>,
     held: Option<(Ticket, Option<Suspended>)>,
     /// The held connect's time, or the time by which there must be a session.
     due: Option<Instant>,
@@ -146,7 +145,7 @@ impl Connection {
                 }
                 Some((replies, begins)) = self.awaited.next(), if !self.awaited.is_empty() => {
                     self.send(replies);
-                    self.begin(&begins);
+                    drop(begins);
                 }
                 () = async { match self.timer.as_mut() { Some(t) => t.await, None => std::future::pending().await } } => {
                     self.look_at_the_clock();
@@ -251,6 +250,7 @@ impl Connection {
         if done.handshaken {
             return self.handshaken(done.answers);
         }
+        let alone = done.answers.len() == 1;
         let mut replies = Vec::new();
         let mut waits: Vec<Boxed<Reply>> = Vec::new();
         for answer in done.answers {
@@ -262,7 +262,7 @@ impl Connection {
                 Answer::Reply(reply) => waits.push(Box::pin(std::future::ready(reply))),
                 Answer::Wait(wait) => waits.push(wait),
                 Answer::Connect { reply, advice, ack } => {
-                    if let Some(reply) = self.connect(reply, advice, ack) {
+                    if let Some(reply) = self.connect(reply, advice, ack, alone) {
                         match waits.is_empty() {
                             true => replies.push(reply),
                             false => waits.push(Box::pin(std::future::ready(reply))),
@@ -272,9 +272,9 @@ impl Connection {
             }
         }
         self.server.flusher().kick();
+        self.send_what_waited();
         if waits.is_empty() {
             self.send(replies);
-            self.begin(&done.begins);
         } else {
             self.awaited.push(Box::pin(async move {
                 replies.extend(join_all(waits).await);
@@ -283,20 +283,24 @@ impl Connection {
         }
     }
 
-    /// Replies are on their way: what was subscribed by their messages begins.
-    fn begin(&self, channels: &[ChannelName]) {
-        if let Some(session) = &self.session {
-            process::begin(&self.server, session, channels);
-        }
-    }
-
     /// A connect: its reply if it is to be answered now.
-    fn connect(&mut self, mut reply: Reply, advice: Option<ClientAdvice>, ack: Option<u64>) -> Option<Reply> {
+    fn connect(
+        &mut self,
+        mut reply: Reply,
+        advice: Option<ClientAdvice>,
+        ack: Option<u64>,
+        alone: bool,
+    ) -> Option<Reply> {
         let Some(session) = self.session.clone() else { return Some(reply.refuse(unknown_session())) };
         let now = Instant::now();
         let connect = Connect { carrier: Carrier::WebSocket, alone: true, crowded: false, advice, ack };
         let outcome = match session.connect_socket(now, &connect, &self.outlet) {
             Ok(outcome) => outcome,
+            // A disconnect further on in its envelope: the connect was good when it came.
+            Err(_) if !alone && session.with(|s| s.disconnected()) => {
+                reply.advice.get_or_insert(Advice::none());
+                return Some(reply);
+            }
             Err(refusal) => return Some(reply.refuse(refusal)),
         };
         // Messages that came while nothing carried the session.

@@ -18,6 +18,17 @@ impl Connection {
         }
     }
 
+    /// A disconnect among the messages of this envelope ended the session: what waited for it, such as a message that it
+    /// published to itself just before, goes before the replies.
+    pub(super) fn send_what_waited(&self) {
+        let ended = |session: &&Arc<LiveSession>| {
+            session.ended() && session.with(|s| s.disconnected() && !s.connect_only(Carrier::WebSocket))
+        };
+        if let Some(session) = self.session.as_ref().filter(ended) {
+            self.outlet.push_deliveries(&session.take_for_connect().0);
+        }
+    }
+
     /// The reply of a handshake goes alone, and behind it what waits for the new session, if it may.
     pub(super) fn handshaken(&mut self, answers: Vec<Answer>) {
         let Some(session) = self.session.clone() else { return };
