@@ -8,7 +8,7 @@
 use crate::letters::{
     DEAD, MAPPING_HEADER, ORDER_HEADER, PARTITION_HEADER, POSITION_HEADER, REASON_HEADER, TOPIC_HEADER, WAY_HEADER,
 };
-use crate::mapping::{CHANNEL_HEADER, EgressError, IngestMatch, Mapping, OnError, Sources, Table, chunk_data};
+use crate::mapping::{CHANNEL_HEADER, EgressError, Format, IngestMatch, Mapping, OnError, Sources, Table, chunk_data};
 use bayeux::channel::ChannelName;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -262,7 +262,15 @@ fn published(table: &Table, mapping: &Mapping, mut record: Outbound) -> Result<O
     if route.mapping.index() != mapping.index() {
         return Err(format!("mappings[{}] takes {channel} by now", route.mapping.index()));
     }
-    let sources = Sources { data: record.payload.as_deref(), claims: None, user: user.as_deref() };
+    // Text is a JSON string where it is published.
+    let data = match (&record.payload, mapping.spec().format) {
+        (Some(text), Format::Text) => Some(serde_json::json!(String::from_utf8_lossy(text)).to_string().into()),
+        (payload, _) => payload.clone(),
+    };
+    if let Some(violation) = crate::ingest::violation(mapping.spec(), data.as_ref()) {
+        return Err(format!("it violates the schema {violation}"));
+    }
+    let sources = Sources { data: data.as_deref(), claims: None, user: user.as_deref() };
     if let Ok(rendered) = route.render(&sources) {
         for (name, value) in rendered.headers {
             record.headers.retain(|(n, _)| *n != name);
