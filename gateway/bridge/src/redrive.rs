@@ -6,7 +6,7 @@
 //! last mark of a redrive that was killed is sent twice.
 
 use crate::letters::{
-    DEAD, MAPPING_HEADER, ORDER_HEADER, PARTITION_HEADER, POSITION_HEADER, REASON_HEADER, TOPIC_HEADER, WAY_HEADER,
+    DEAD, MAPPING_HEADER, PARTITION_HEADER, POSITION_HEADER, REASON_HEADER, TOPIC_HEADER, WAY_HEADER,
 };
 use crate::mapping::{CHANNEL_HEADER, EgressError, Format, IngestMatch, Mapping, OnError, Sources, Table, chunk_data};
 use bayeux::channel::ChannelName;
@@ -216,8 +216,10 @@ pub async fn redrive(
 fn restored(table: &Table, mapping: &Mapping, letter: &Inbound) -> Result<Outbound, String> {
     let spec = mapping.spec();
     let topic = text(letter, TOPIC_HEADER).ok_or("it does not say which topic it is from")?;
+    // Orders to the broker were for the first time: an id by which it leaves out repeats would lose this one. In a letter
+    // they have a name of ours.
     let own = |(name, _): &&(ByteString, Bytes)| !name.starts_with(DEAD);
-    let mut record = Outbound {
+    let record = Outbound {
         topic: topic.into(),
         key: letter.key.clone(),
         partition: text(letter, PARTITION_HEADER).and_then(|partition| partition.parse().ok()),
@@ -241,8 +243,6 @@ fn restored(table: &Table, mapping: &Mapping, letter: &Inbound) -> Result<Outbou
         Err(error) => return Err(error.to_string()),
     }
     chunk_data(spec, read.payload.as_ref(), &read).map_err(|poison| poison.to_string())?;
-    // Orders to the broker were for the first time: an id by which it leaves out repeats would lose this one.
-    record.headers.retain(|(name, _)| !name.starts_with(ORDER_HEADER));
     Ok(record)
 }
 
