@@ -4,6 +4,7 @@ use connector::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Bridges channels to topics. `{name}` stands for one segment of the channel and is the same value in `topic`, `key`
 /// and `headers`.
@@ -35,6 +36,10 @@ pub struct Mapping {
     /// How a message's data is written in a record.
     #[serde(default)]
     pub format: Format,
+    /// A file with a JSON Schema that the data of a publish must fit, such as `order.json`; else it is refused with
+    /// `400:<channel>:schema_violation`, and `ext.violation` says where and why.
+    #[serde(default)]
+    pub schema_file: Option<PathBuf>,
     /// How long a publisher waits for the broker's confirmation. CometD's clients give up after 10s.
     #[serde(default = "publish_timeout")]
     pub publish_timeout: Duration,

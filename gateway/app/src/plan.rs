@@ -2,11 +2,11 @@
 
 use crate::registry::registry;
 use bayeux::channel::{ChannelPattern, Class};
-use bayeux_bridge::mapping::{self, ConnectorTraits, MappingSpec, Table};
+use bayeux_bridge::mapping::{self, ConnectorTraits, MappingSpec, Schema, Table};
 use gateway_config::{Config, Finding, Loaded, Report, Sources, Style};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A config that is right, compiled.
@@ -60,7 +60,18 @@ fn compile(loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Table> {
         })
         .collect();
     let binary = loaded.config.bayeux.extensions.contains(&gateway_config::Extension::Binary);
-    let specs: Vec<MappingSpec> = loaded.config.mappings.iter().map(|mapping| spec(mapping, binary)).collect();
+    let mut specs: Vec<MappingSpec> = loaded.config.mappings.iter().map(|mapping| spec(mapping, binary)).collect();
+    let mut schemas_are_right = true;
+    for (i, (spec, mapping)) in specs.iter_mut().zip(&loaded.config.mappings).enumerate() {
+        let Some(file) = &mapping.schema_file else { continue };
+        match schema(file) {
+            Ok(schema) => spec.schema = Some(Arc::new(schema)),
+            Err(message) => {
+                schemas_are_right = false;
+                findings.push(Finding::error(["mappings", &i.to_string(), "schema_file"], message));
+            }
+        }
+    }
     let (table, found) = match Table::compile(&specs, &connectors) {
         Ok(compiled) => (Some(compiled.table), compiled.warnings),
         Err(found) => (None, found),
@@ -79,7 +90,13 @@ fn compile(loaded: &Loaded, findings: &mut Vec<Finding>) -> Option<Table> {
             None => placed,
         });
     }
-    table
+    table.filter(|_| schemas_are_right)
+}
+
+/// Reads a JSON Schema, or says what is wrong with it and where.
+fn schema(file: &Path) -> Result<Schema, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    Schema::parse(&text).map_err(|error| format!("{}, {error}", file.display()))
 }
 
 fn spec(config: &gateway_config::Mapping, binary_extension: bool) -> MappingSpec {

@@ -3,7 +3,7 @@
 use crate::bridge::{Bridge, Tracked, origin};
 use crate::letters::outcome;
 use crate::load::Underway;
-use crate::mapping::{RenderError, Route, Sources, chunk_record, record_payload};
+use crate::mapping::{MappingSpec, RenderError, Route, Sources, VIOLATION, Violation, chunk_record, record_payload};
 use crate::observe::{Observer, Outcome, Step, TRACEPARENT, is_traceparent};
 use bayeux::error::error;
 use bayeux::message::Message;
@@ -12,6 +12,7 @@ use bayeux_server::hooks::{Accepted, Publish, PublishFlow};
 use bytes::Bytes;
 use bytestring::ByteString;
 use connector::{Headers, Outbound, Place, PublishError};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -87,6 +88,19 @@ impl Bridge {
             headers,
             deadline: begun + spec.publish_timeout,
         };
+        if let Some(violation) = violation(spec, data) {
+            tracing::debug!(%channel, %violation, "publish refused");
+            span.iter().for_each(|span| span.fail(VIOLATION));
+            self.observer.ingested(index, Outcome::Violation, begun.elapsed());
+            if let Some(letters) = self.letters.get(index).cloned().flatten() {
+                let (tracked, detail) = (self.track(), violation.to_string());
+                tokio::spawn(async move {
+                    letters.refused(record, VIOLATION, &detail).await;
+                    drop((tracked, underway)); // a drain waits for this, and there are not too many at a time
+                });
+            }
+            return PublishFlow::Done(Err(violated(&violation, channel.as_str())));
+        }
         let confirmed = match self.letters.get(index).cloned().flatten() {
             None => connector.publish(record),
             Some(letters) => letters.watch(connector.publish(record.clone()), record, self.track()),
@@ -115,6 +129,19 @@ impl Bridge {
             }
         }))
     }
+}
+
+/// What is wrong with the data of a publish, by the mapping's schema. A tombstone has no data.
+pub(crate) fn violation(spec: &MappingSpec, data: Option<&Bytes>) -> Option<Violation> {
+    let schema = spec.schema.as_ref()?;
+    let empty = data.is_none_or(|data| data[..] == *b"null");
+    if spec.tombstones && empty { None } else { schema.check(data.map(|data| &data[..])).err() }
+}
+
+/// The publisher is told where and why, without the data.
+fn violated(violation: &Violation, channel: &str) -> Refusal {
+    let told = json!({ "path": violation.path, "reason": violation.reason }).to_string();
+    Refusal::new(error(400, channel, VIOLATION)).with_ext("violation", told)
 }
 
 /// Whether a message is marked as one of CometD's binary extension.

@@ -34,8 +34,8 @@ pub const PARTITION_HEADER: &str = "bayeux-dead-partition";
 pub const POSITION_HEADER: &str = "bayeux-dead-position";
 /// When the letter was written: RFC 3339, UTC.
 pub const AT_HEADER: &str = "bayeux-dead-at";
-/// What a header of the record is called in a letter that the broker would take for an order.
-pub(crate) const ORDER_HEADER: &str = "bayeux-dead-header-";
+/// What a header of the record is called in a letter that the broker would take for an order, or does not take as it is.
+const ORDER_HEADER: &str = "bayeux-dead-header-";
 
 /// The longest sentence in a header: bytes.
 const MAX_DETAIL: usize = 500;
@@ -79,14 +79,19 @@ impl Letters {
         let mut why = vec![(TOPIC_HEADER, record.topic.to_string())];
         why.extend(record.partition.map(|partition| (PARTITION_HEADER, partition.to_string())));
         why.extend(record.place.as_ref().map(|place| (POSITION_HEADER, place.n.to_string())));
-        let headers = self.headers(&record.headers, "egress", poison.reason(), &poison.to_string(), why);
-        let (mut pause, mut failures) = (BACKOFF.0, 0_u32);
+        let mut headers = self.headers(&record.headers, "egress", poison.reason(), &poison.to_string(), why);
+        let (mut pause, mut failures, mut as_text) = (BACKOFF.0, 0_u32, false);
         loop {
             let letter = self.letter(record.key.clone(), record.payload.clone(), headers.clone());
             match self.connector.publish(letter).await {
                 Ok(_) => break,
                 Err(why) => {
                     self.observer.dead_lettered(self.mapping, outcome(&why));
+                    // It may be a header that the broker stores for others and does not take from us.
+                    if matches!(why, PublishError::Rejected(_)) && !std::mem::replace(&mut as_text, true) {
+                        headers = in_text(headers);
+                        continue;
+                    }
                     failures += 1;
                     if failures == 1 {
                         tracing::error!(
@@ -184,11 +189,52 @@ fn line(text: &str) -> String {
     line.trim().to_owned()
 }
 
+/// Headers as every broker takes them: those that are not text on one line, or have an odd name, are so under another name.
+fn in_text(headers: Headers) -> Headers {
+    let plain = |(name, value): &(ByteString, Bytes)| {
+        let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        named && std::str::from_utf8(value).is_ok_and(|text| line(text) == text)
+    };
+    let replaced = |(name, value): (ByteString, Bytes)| {
+        let name: String =
+            name.chars().map(|char| if char.is_ascii_graphic() && char != ':' { char } else { '_' }).collect();
+        (format!("{ORDER_HEADER}{name}").into(), line(&String::from_utf8_lossy(&value)).into())
+    };
+    headers.into_iter().map(|header| if plain(&header) { header } else { replaced(header) }).collect()
+}
+
 pub(crate) fn outcome(error: &PublishError) -> Outcome {
     match error {
         PublishError::Unavailable(_) => Outcome::Unavailable,
         PublishError::Overloaded(_) => Outcome::Overloaded,
         PublishError::OutcomeUnknown(_) => Outcome::Unknown,
         _ => Outcome::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_no_broker_takes_is_kept_as_text_under_another_name() {
+        let header = |name: &str, value: &[u8]| (ByteString::from(name), Bytes::copy_from_slice(value));
+        let all = vec![
+            header("shop", "grün".as_bytes()),
+            header("raw", b"\xff\r\nx: 1"),
+            header("a b:", b"1"),
+            header("wide", b" 1 "),
+        ];
+        let told: Vec<(String, String)> = in_text(all)
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8(value.to_vec()).unwrap()))
+            .collect();
+        let expected = [
+            ("shop", "grün"),
+            ("bayeux-dead-header-raw", "\u{fffd}  x: 1"),
+            ("bayeux-dead-header-a_b_", "1"),
+            ("bayeux-dead-header-wide", "1"),
+        ];
+        assert_eq!(told, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -21,14 +21,15 @@
 
 mod binary;
 mod compile;
-mod dead;
 mod egress;
 mod explain;
 mod finding;
 mod format;
 mod pattern;
 mod render;
+mod schema;
 mod segment;
+mod settings;
 mod source;
 mod spec;
 mod table;
@@ -47,6 +48,7 @@ pub use explain::{Explained, Way};
 pub use finding::{Finding, Severity};
 pub use format::{delivery_data, record_payload};
 pub use render::{RenderError, Rendered, Route};
+pub use schema::{Schema, SchemaError, VIOLATION, Violation};
 pub use segment::{decode_segment, encode_segment};
 pub use source::Sources;
 pub use spec::{ConnectorTraits, Consume, Deliver, Direction, Envelope, Format, Include, MappingSpec, OnError, Replay};

@@ -14,6 +14,8 @@ pub enum Outcome {
     Unknown,
     /// Refused for good (`4xx`).
     Refused,
+    /// Refused for good, as its data violates the mapping's schema (`400`).
+    Violation,
     /// A record that cannot become a message.
     Poison,
     /// A record whose channel belongs to an earlier mapping.
@@ -36,6 +38,7 @@ impl Outcome {
             Outcome::Unavailable => "unavailable",
             Outcome::Unknown => "unknown",
             Outcome::Refused => "refused",
+            Outcome::Violation => "violation",
             Outcome::Poison => "poison",
             Outcome::Shadowed => "shadowed",
             Outcome::Conflated => "conflated",

@@ -6,9 +6,9 @@
 //! last mark of a redrive that was killed is sent twice.
 
 use crate::letters::{
-    DEAD, MAPPING_HEADER, ORDER_HEADER, PARTITION_HEADER, POSITION_HEADER, REASON_HEADER, TOPIC_HEADER, WAY_HEADER,
+    DEAD, MAPPING_HEADER, PARTITION_HEADER, POSITION_HEADER, REASON_HEADER, TOPIC_HEADER, WAY_HEADER,
 };
-use crate::mapping::{CHANNEL_HEADER, EgressError, IngestMatch, Mapping, OnError, Sources, Table, chunk_data};
+use crate::mapping::{CHANNEL_HEADER, EgressError, Format, IngestMatch, Mapping, OnError, Sources, Table, chunk_data};
 use bayeux::channel::ChannelName;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -216,8 +216,10 @@ pub async fn redrive(
 fn restored(table: &Table, mapping: &Mapping, letter: &Inbound) -> Result<Outbound, String> {
     let spec = mapping.spec();
     let topic = text(letter, TOPIC_HEADER).ok_or("it does not say which topic it is from")?;
+    // Orders to the broker were for the first time: an id by which it leaves out repeats would lose this one. In a letter
+    // they have a name of ours.
     let own = |(name, _): &&(ByteString, Bytes)| !name.starts_with(DEAD);
-    let mut record = Outbound {
+    let record = Outbound {
         topic: topic.into(),
         key: letter.key.clone(),
         partition: text(letter, PARTITION_HEADER).and_then(|partition| partition.parse().ok()),
@@ -241,8 +243,6 @@ fn restored(table: &Table, mapping: &Mapping, letter: &Inbound) -> Result<Outbou
         Err(error) => return Err(error.to_string()),
     }
     chunk_data(spec, read.payload.as_ref(), &read).map_err(|poison| poison.to_string())?;
-    // Orders to the broker were for the first time: an id by which it leaves out repeats would lose this one.
-    record.headers.retain(|(name, _)| !name.starts_with(ORDER_HEADER));
     Ok(record)
 }
 
@@ -262,7 +262,15 @@ fn published(table: &Table, mapping: &Mapping, mut record: Outbound) -> Result<O
     if route.mapping.index() != mapping.index() {
         return Err(format!("mappings[{}] takes {channel} by now", route.mapping.index()));
     }
-    let sources = Sources { data: record.payload.as_deref(), claims: None, user: user.as_deref() };
+    // Text is a JSON string where it is published.
+    let data = match (&record.payload, mapping.spec().format) {
+        (Some(text), Format::Text) => Some(serde_json::json!(String::from_utf8_lossy(text)).to_string().into()),
+        (payload, _) => payload.clone(),
+    };
+    if let Some(violation) = crate::ingest::violation(mapping.spec(), data.as_ref()) {
+        return Err(format!("it violates the schema {violation}"));
+    }
+    let sources = Sources { data: data.as_deref(), claims: None, user: user.as_deref() };
     if let Ok(rendered) = route.render(&sources) {
         for (name, value) in rendered.headers {
             record.headers.retain(|(n, _)| *n != name);

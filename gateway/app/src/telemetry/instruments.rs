@@ -76,7 +76,8 @@ impl Instruments {
         };
         for (labels, mapping) in instruments.mappings.iter().zip(table.mappings()) {
             let direction = mapping.spec().direction;
-            let ingest = INGEST_OUTCOMES.iter().filter(|_| direction.is_ingest());
+            let schema = mapping.spec().schema.iter().map(|_| &Outcome::Violation);
+            let ingest = INGEST_OUTCOMES.iter().chain(schema).filter(|_| direction.is_ingest());
             ingest.for_each(|outcome| instruments.ingested.add(0, labels.with(*outcome)));
             let buried = matches!(mapping.spec().on_error, OnError::DeadLetter(_));
             let letters = INGEST_OUTCOMES.iter().filter(|_| buried);

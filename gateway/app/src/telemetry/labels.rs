@@ -4,11 +4,12 @@ use bayeux_bridge::observe::Outcome;
 use opentelemetry::KeyValue;
 
 /// Every outcome there is.
-pub(super) const OUTCOMES: [Outcome; 10] = [
+pub(super) const OUTCOMES: [Outcome; 11] = [
     Outcome::Ok,
     Outcome::Unavailable,
     Outcome::Unknown,
     Outcome::Refused,
+    Outcome::Violation,
     Outcome::Poison,
     Outcome::Shadowed,
     Outcome::Conflated,

@@ -1,11 +1,11 @@
 //! From the config's words to a [`Table`], with every mistake found at once.
 
-use super::dead;
 use super::finding::{Finding, Severity};
 use super::pattern::{covers, intersects};
 use super::render::has_control;
+use super::settings;
 use super::source::Source;
-use super::spec::{ConnectorTraits, Direction, Envelope, MappingSpec, OnError};
+use super::spec::{ConnectorTraits, Direction, MappingSpec};
 use super::table::{Key, Mapping, Table, Text, Topic};
 use super::template::{self, Part};
 use super::token::{Token, sample, split};
@@ -13,10 +13,6 @@ use bayeux::channel::{ChannelPattern, Segment};
 use bytestring::ByteString;
 use connector::{TopicFilter, TopicSyntax};
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// CometD's clients give up on a reply after this long.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A table, and what one may doubt in it.
 #[derive(Debug)]
@@ -62,7 +58,7 @@ impl Table {
                 .map(|m| m.index);
             mapping.earlier = earlier.collect();
         }
-        for index in dead::circles(&mappings) {
+        for index in settings::circles(&mappings) {
             let message = "its dead letters come back to it: other mappings read them and bury them where it reads";
             let (key, severity) = ("on_error.dead_letter.topic".to_owned(), Severity::Error);
             findings.push(Finding { index, key, severity, message: message.to_owned(), help: None });
@@ -75,9 +71,9 @@ impl Table {
 }
 
 /// The look at one mapping.
-struct Lint<'a> {
+pub(super) struct Lint<'a> {
     index: usize,
-    spec: &'a MappingSpec,
+    pub(super) spec: &'a MappingSpec,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -86,11 +82,11 @@ impl Lint<'_> {
         self.findings.push(Finding { index: self.index, key: key.to_owned(), severity, message, help });
     }
 
-    fn error(&mut self, key: &str, message: impl Into<String>, help: Option<String>) {
+    pub(super) fn error(&mut self, key: &str, message: impl Into<String>, help: Option<String>) {
         self.find(Severity::Error, key, message.into(), help);
     }
 
-    fn warn(&mut self, key: &str, message: impl Into<String>, help: Option<String>) {
+    pub(super) fn warn(&mut self, key: &str, message: impl Into<String>, help: Option<String>) {
         self.find(Severity::Warning, key, message.into(), help);
     }
 
@@ -158,6 +154,7 @@ impl Lint<'_> {
         let traits = traits?;
         self.capabilities(&traits);
         self.replay(&traits);
+        self.schema();
         self.deliver();
         let topic = topic.and_then(|parts| self.topic(parts, &pattern, &traits));
         let key = match key {
@@ -168,11 +165,7 @@ impl Lint<'_> {
         let (topic, headers) = (topic?, headers?);
         self.inverts(&names, &topic, &key, &headers);
         let filter = TopicFilter { tokens: topic.tokens.iter().map(Token::filter).collect(), rest: topic.rest };
-        if let OnError::DeadLetter(letters) = &spec.on_error
-            && let Some((message, help)) = dead::wrong(letters, &filter, &traits)
-        {
-            self.error("on_error.dead_letter.topic", message, help);
-        }
+        self.dead_letters(&filter, &traits);
         drop(names);
         Some(Mapping {
             index: self.index,
@@ -203,33 +196,6 @@ impl Lint<'_> {
         if deliver.conflate_by.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
             let help = "write `/symbol` for the field `symbol`, or leave it out to go by the channel".to_owned();
             self.error("deliver.conflate_by", "is a JSON pointer into the data", Some(help));
-        }
-    }
-
-    /// Reading back needs a log, and something to deliver.
-    fn replay(&mut self, traits: &ConnectorTraits) {
-        let spec = self.spec;
-        if spec.replay.is_some() && !traits.capabilities.log {
-            self.error("replay", format!("connector `{}` keeps no log to read back", spec.connector), None);
-        }
-        if spec.replay.is_some() && !spec.direction.is_egress() {
-            self.error("replay", "nothing of an ingest mapping is delivered, so nothing can be read back", None);
-        }
-        if spec.envelope == Envelope::Salesforce && spec.replay.is_none() {
-            let help = "add `replay: true`".to_owned();
-            self.error("envelope", "the envelope carries the position to read on from", Some(help));
-        }
-    }
-
-    fn times(&mut self) {
-        if !self.spec.direction.is_ingest() {
-            return;
-        }
-        if self.spec.publish_timeout.is_zero() {
-            self.error("publish_timeout", "no publish could ever be confirmed in no time", None);
-        } else if self.spec.publish_timeout >= CLIENT_PATIENCE {
-            let message = "CometD's clients give up on a reply after 10s, before the gateway would say how it went";
-            self.warn("publish_timeout", message, Some("5s, the default, leaves room".to_owned()));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::egress::EgressError;
 use super::pattern::mismatch;
 use super::render::{RenderError, Rendered, Route};
+use super::schema::VIOLATION;
 use super::source::Sources;
 use super::table::{Key, Mapping, Table, is_mappable};
 use bayeux::channel::ChannelName;
@@ -159,6 +160,12 @@ impl Mapping {
         };
         let Some(captures) = self.pattern.captures(channel.as_str()) else { return explained };
         let route = Route { mapping: self, channel, captures };
+        if let (Way::Ingest, Some(schema), Some(data)) = (way, &self.spec.schema, sources.data)
+            && let Err(violation) = schema.check(Some(data))
+        {
+            explained.error = Some(format!("400:{channel}:{VIOLATION} ({violation})"));
+            return explained;
+        }
         match (route.render(sources), way) {
             (Ok(rendered), _) => self.show(&mut explained, rendered),
             (Err(RenderError::ValueMissing(_)), Way::Egress) => {}

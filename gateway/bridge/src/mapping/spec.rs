@@ -1,7 +1,9 @@
 //! What the config says of one mapping, as plain values.
 
+use super::schema::Schema;
 use bytestring::ByteString;
 use connector::{Capabilities, TopicSyntax};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One mapping as its author wrote it.
@@ -41,6 +43,8 @@ pub struct MappingSpec {
     pub deliver: Option<Deliver>,
     /// What of the record's surroundings deliveries show.
     pub include: Include,
+    /// What the data of a publish must be.
+    pub schema: Option<Arc<Schema>>,
     /// Whether publishing `null` stores a tombstone.
     pub tombstones: bool,
 }
@@ -66,6 +70,7 @@ impl MappingSpec {
             envelope: Envelope::Plain,
             deliver: None,
             include: Include::default(),
+            schema: None,
             tombstones: false,
         }
     }

@@ -203,3 +203,25 @@ fn dead_letters_that_would_come_back_are_refused_and_so_are_topics_that_cannot_b
     let shown = [dead("two", spec("/one", "nats", "one")), spec("/two", "nats", "two")];
     assert_eq!(findings(&shown), [], "a mapping may show the letters of another");
 }
+
+#[test]
+fn a_schema_is_for_what_is_published_as_json() {
+    let with = |mut spec: MappingSpec| {
+        spec.schema = Some(std::sync::Arc::new(Schema::parse("{\"type\": \"number\"}").unwrap()));
+        spec
+    };
+    assert_eq!(findings(&[with(spec("/a", "nats", "a"))]), []);
+    assert!(finding(with(going(Direction::Egress, spec("/a", "nats", "a")))).contains("this is an egress mapping"));
+    let mut bytes = with(spec("/a", "nats", "a"));
+    bytes.format = Format::Binary;
+    assert!(finding(bytes).contains("mappings[0].schema_file: bytes have no schema"));
+
+    let table = table(&[with(spec("/a", "nats", "a"))]);
+    let explained = |data: &'static [u8]| {
+        let sources = Sources { data: Some(data), ..Sources::default() };
+        table.explain_channel(&channel("/a"), &sources).remove(0).error
+    };
+    assert_eq!(explained(b"7"), None);
+    let told = "400:/a:schema_violation (at the top: value is not of type \"number\")";
+    assert_eq!(explained(b"\"7\"").as_deref(), Some(told));
+}
