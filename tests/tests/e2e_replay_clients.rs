@@ -12,6 +12,7 @@ use gateway_tests::bayeux::{Client, Window};
 use gateway_tests::gateway::Gateway;
 use gateway_tests::kafka::new_topic;
 use gateway_tests::lab::{Broker, Kind};
+use gateway_tests::node;
 use gateway_tests::proxy::{Proxy, Temper};
 use gateway_tests::story::aside;
 use serde_json::{Value, json};
@@ -153,6 +154,11 @@ async fn goes_on(config: &str, library: Library, transport: &str, survives: bool
     }
     assert_eq!(scene.actor.seen().gone, Vec::<String>::new());
     scene.actor.ask("disconnect", json!({})).await;
+}
+
+#[test]
+fn the_extension_takes_each_message_for_what_it_is() {
+    assert_eq!(node::run("replay.mjs", &[]), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]
