@@ -147,7 +147,7 @@ impl Actor {
         Actor::start_with(story, library, port, transport, ack.then_some("ack"))
     }
 
-    /// Starts it with an extension: `ack` or `replay`.
+    /// Starts it with an extension: `ack`, `replay` or (Java) `emp`.
     pub fn start_with(story: &str, library: Library, port: u16, transport: &str, extension: Option<&str>) -> Actor {
         let name = format!("{library:?} over {transport}, {story}");
         let mut child = library

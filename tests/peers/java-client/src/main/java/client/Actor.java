@@ -35,13 +35,16 @@ public final class Actor {
     private final AtomicReference<Object> handshake = new AtomicReference<>();
     private final BayeuxClient client;
 
-    private Actor(String url, String transport, boolean ack) throws Exception {
+    private Actor(String url, String transport, List<String> wishes) throws Exception {
         client = new BayeuxClient(url, transport(transport));
         client.setOption(BayeuxClient.BACKOFF_INCREMENT_OPTION, 100L);
         client.setOption(BayeuxClient.MAX_BACKOFF_OPTION, 1000L);
         client.addExtension(timesync);
-        if (ack) {
+        if (wishes.contains("ack")) {
             client.addExtension(new AckExtension());
+        }
+        if (wishes.contains("emp")) {
+            client.addExtension(new EmpReplay());
         }
         on(Channel.META_HANDSHAKE, reply -> {
             if (reply.isSuccessful()) {
@@ -131,8 +134,7 @@ public final class Actor {
     }
 
     public static void main(String[] arguments) throws Exception {
-        boolean ack = List.of(arguments).contains("ack");
-        Actor actor = new Actor(arguments[0], arguments[1], ack);
+        Actor actor = new Actor(arguments[0], arguments[1], List.of(arguments));
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             actor.obey((Map<?, ?>)new JSON().fromJSON(line));
