@@ -1,7 +1,7 @@
 //! Clients read on from a position, out of the broker's own log: after a time away, a new handshake, or from the beginning;
 //! what catches up joins what is live, with no gap and nothing twice.
 
-use gateway_tests::bayeux::{Client, Message, Transport, Window, answer};
+use gateway_tests::bayeux::{self, Client, Message, Transport, Window, answer};
 use gateway_tests::gateway::Gateway;
 use gateway_tests::kafka::new_topic;
 use gateway_tests::lab::{Broker, Kind};
@@ -338,4 +338,94 @@ async fn nobody_gets_past_a_mapping_by_publishing_to_a_pattern() {
     }
     publish(&publisher, 7..8, 1).await;
     assert_eq!(numbers(&client.take(1).await), [7], "only what is in the log arrives");
+}
+
+/// A long-polling session that is asked for its messages only when told to.
+struct Patient {
+    http: reqwest::Client,
+    url: String,
+    cookie: String,
+    id: String,
+}
+
+impl Patient {
+    async fn handshake(url: &str) -> Patient {
+        let (http, url) = (bayeux::http_client(), url.to_owned());
+        let mut patient = Patient { http, url, cookie: String::new(), id: String::new() };
+        let types = ["long-polling"];
+        let hello = json!({"channel": "/meta/handshake", "version": "1.0", "supportedConnectionTypes": types});
+        patient.id = patient.post(hello).await.remove(0).client_id.expect("a client id");
+        patient
+    }
+
+    async fn post(&mut self, mut message: Value) -> Vec<Message> {
+        if !self.id.is_empty() {
+            message["clientId"] = self.id.clone().into();
+        }
+        let request = self.http.post(&self.url).header("cookie", &self.cookie).body(json!([message]).to_string());
+        let response = request.send().await.expect("an answer");
+        if let Some(cookie) = response.headers().get("set-cookie") {
+            self.cookie = cookie.to_str().expect("text").split(';').next().unwrap_or_default().to_owned();
+        }
+        bayeux::messages(&response.text().await.expect("a body"))
+    }
+
+    async fn subscribe(&mut self, position: &Value) -> Message {
+        let replay = json!({ "/orders/0": position });
+        let subscribe = json!({"channel": "/meta/subscribe", "subscription": "/orders/0", "ext": {"replay": replay}});
+        self.post(subscribe).await.pop().expect("a reply")
+    }
+
+    async fn connect(&mut self) -> Vec<Message> {
+        let advice = json!({"timeout": 0});
+        self.post(json!({"channel": "/meta/connect", "connectionType": "long-polling", "advice": advice})).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_sleeps_until_its_messages_are_gone_is_told_and_its_position_too() {
+    let log = Log { connector: "{ memory: { max_messages: 300 } }".into(), ..memory() };
+    let gateway = log.gateway("", "queue: { max_messages: 50 }, max_interval: 120s");
+    let publisher = Client::websocket(&gateway.url()).await;
+    let mut sleeper = Patient::handshake(&gateway.url()).await;
+    assert!(sleeper.subscribe(&json!(-1)).await.ok());
+    assert!(sleeper.connect().await.last().expect("a reply").ok());
+    // More than its queue takes, more than the gateway keeps at hand, and more than the log keeps.
+    publish(&publisher, 0..11_000, 1).await;
+
+    let mut last = (0, Value::Null);
+    let refusal = loop {
+        let mut messages = sleeper.connect().await;
+        let reply = messages.pop().expect("a reply");
+        for message in &messages {
+            let n = numbers(std::slice::from_ref(message))[0];
+            assert_eq!(n, last.0, "what arrives is in order, without a gap");
+            last = (n + 1, message.ext["replay"].clone());
+        }
+        if !reply.ok() {
+            break reply;
+        }
+        assert!(last.0 < 300, "there cannot be more");
+        tokio::time::sleep(Duration::from_millis(20)).await; // the gateway finds out in its own time
+    };
+    assert_eq!((refusal.error(), &refusal.advice["reconnect"]), ("402::session_unknown", &json!("handshake")));
+    assert!(last.0 > 0, "what was queued arrived");
+
+    let mut again = Patient::handshake(&gateway.url()).await;
+    let gone = again.subscribe(&last.1).await;
+    assert!(gone.error().starts_with("400::The replayId {"), "{gone:?}");
+    // All that is kept is still there for it.
+    assert!(again.subscribe(&json!(-2)).await.ok());
+    let mut kept = Vec::new();
+    while kept.len() < 300 {
+        let mut messages = again.connect().await;
+        let reply = messages.pop().expect("a reply");
+        assert!(reply.ok(), "{reply:?} after {} messages", kept.len());
+        kept.extend(numbers(&messages));
+        tokio::time::sleep(Duration::from_millis(5)).await; // another process reads them
+    }
+    assert_eq!(kept, (10_700..11_000).collect::<Vec<_>>());
+    let metrics = gateway.admin_get("/metrics").1;
+    let told = |line: &str| line.contains("sessions_ended") && line.contains("reason=\"gap\"") && line.ends_with(" 1");
+    assert!(metrics.lines().any(told), "{metrics}");
 }

@@ -85,6 +85,8 @@ pub enum EndReason {
     Expired,
     /// Its queue was full.
     Overflow,
+    /// Messages that it was to get are gone: its client is to begin anew, and to learn of it.
+    Gap,
     /// The server disconnected it: its client is told by a message on `/meta/disconnect`.
     Server,
 }
@@ -349,7 +351,7 @@ impl Session {
                 self.queue.put_last(Arc::new(told));
                 State::Disconnected
             }
-            EndReason::Expired | EndReason::Overflow => {
+            EndReason::Expired | EndReason::Overflow | EndReason::Gap => {
                 self.queue = Queue::default();
                 State::Gone
             }

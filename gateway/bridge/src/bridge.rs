@@ -364,6 +364,7 @@ async fn begin(
             return Ok(Begin::Now);
         }
     };
+    let from = (from, *asked == Asked::All);
     subs.add(Sub::behind(session, channel.clone(), wish.map(|wish| wish.said), feed, from));
     Ok(Begin::AfterReply)
 }

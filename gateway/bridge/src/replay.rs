@@ -20,6 +20,7 @@ use crate::egress::{Message, Reader};
 use crate::mapping::{self, Table};
 use crate::observe::Observer;
 use bayeux::channel::ChannelName;
+use bayeux::session::EndReason;
 use bayeux_server::{Handed, LiveSession, Server};
 use catch_up::Join;
 use connector::{Connector, Cursor, Inbound, Place, Position, Ready, Start, TopicFilter};
@@ -145,7 +146,7 @@ impl Replay {
         self.live.lock().take();
         let Some(server) = self.server.get() else { return };
         for session in self.subs.sessions() {
-            server.end_session(&session, bayeux::session::EndReason::Server);
+            server.end_session(&session, EndReason::Gap);
         }
     }
 
@@ -165,7 +166,7 @@ impl Replay {
         let Some(message) = message else { return live.ring.reached(&place) };
         for session in server.publish_shared(message.publisher.as_deref(), &message.channel, &message.delivery) {
             if !self.falls_behind(server, &session, &message.channel, live.ring.cursor()) {
-                server.end_session(&session, bayeux::session::EndReason::Overflow);
+                server.end_session(&session, EndReason::Overflow);
             }
         }
         let weight = message.delivery.weight();

@@ -241,6 +241,10 @@ impl Server {
                 stats.sessions_expired.inc();
                 tracing::debug!(session = %session.tag(), "expired");
             }
+            EndReason::Gap => {
+                stats.sessions_with_gaps.inc();
+                tracing::warn!(session = %session.tag(), "messages that it was to get are gone: the session is ended");
+            }
             EndReason::Disconnected => stats.sessions_disconnected.inc(),
             EndReason::Server => {
                 stats.sessions_disconnected.inc();

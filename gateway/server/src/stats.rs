@@ -40,6 +40,8 @@ counters! {
     sessions_expired,
     /// Sessions that ended because their queue was full.
     sessions_overflowed,
+    /// Sessions ended because messages that they were to get are gone from the broker's log.
+    sessions_with_gaps,
     /// Sessions that their client ended.
     sessions_disconnected,
     /// Messages received, of every kind.

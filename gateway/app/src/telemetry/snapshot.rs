@@ -62,7 +62,7 @@ pub(super) struct Snapshot {
     pub(super) queue_messages: u64,
     pub(super) queue_bytes: u64,
     pub(super) handshakes: u64,
-    pub(super) ended: [(&'static str, u64); 3],
+    pub(super) ended: [(&'static str, u64); 4],
     pub(super) received: u64,
     pub(super) queued: u64,
     pub(super) dropped: u64,
@@ -94,6 +94,7 @@ impl Snapshot {
             ended: [
                 ("expired", stats.sessions_expired.get()),
                 ("overflowed", stats.sessions_overflowed.get()),
+                ("gap", stats.sessions_with_gaps.get()),
                 ("disconnected", stats.sessions_disconnected.get()),
             ],
             received: stats.messages_in.get(),

@@ -7,6 +7,7 @@
 use super::sub::{Others, State, Sub};
 use super::{Join, Replay};
 use crate::egress::{Message, Reader as Records};
+use bayeux::session::EndReason;
 use bayeux_server::Handed;
 use connector::{Cursor, Event, Place, Start, SubscribeError};
 use parking_lot::Mutex;
@@ -101,7 +102,11 @@ async fn run(replay: Arc<Replay>) {
 async fn pass(replay: &Arc<Replay>, records: &Records, readers: &mut Vec<Reader>) {
     let Some(mut from) = begin(readers) else { return };
     let (sink, mut events) = mpsc::channel(BUFFER);
-    let start = Start::After { cursor: from.clone(), others: None };
+    // The oldest may go between the answer to the client and now: that is no gap for who asked for what is kept.
+    let start = match readers.iter().any(|reader| reader.active && reader.sub.begins_with_the_oldest()) {
+        true => Start::Earliest,
+        false => Start::After { cursor: from.clone(), others: None },
+    };
     let subscription = replay.connector.subscribe(replay.filter.clone(), start, sink);
     let ready = match subscription {
         Ok(mut subscription) => subscription.ready().await.map(|_| subscription),
@@ -294,7 +299,7 @@ impl Reader {
     fn is_lost(&self, replay: &Replay) {
         tracing::warn!(channel = %self.sub.channel(), "replay: the position that a session reads from is gone from the log");
         if let (Some(session), Some(server)) = (self.sub.session(), replay.server.get()) {
-            server.end_session(&session, bayeux::session::EndReason::Server);
+            server.end_session(&session, EndReason::Gap);
         }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Sub {
     feed: Weak<Feed>,
     /// It was given nothing that is not behind this.
     from: Cursor,
+    /// It begins with the oldest that is kept, wherever that is when it comes to it.
+    from_oldest: bool,
     state: Mutex<State>,
 }
 
@@ -41,10 +43,10 @@ impl Sub {
         channel: ChannelName,
         said: Option<ByteString>,
         feed: &Arc<Feed>,
-        from: Cursor,
+        (from, from_oldest): (Cursor, bool),
     ) -> Arc<Self> {
         let state = State::Behind(CatchUp::new(from.clone()));
-        Sub::new(session, channel, said, feed, from, state)
+        Sub::new(session, channel, said, feed, (from, from_oldest), state)
     }
 
     /// One that begins when its feed does.
@@ -54,7 +56,7 @@ impl Sub {
         said: Option<ByteString>,
         feed: &Arc<Feed>,
     ) -> Arc<Self> {
-        Sub::new(session, channel, said, feed, Cursor::default(), State::Live)
+        Sub::new(session, channel, said, feed, (Cursor::default(), false), State::Live)
     }
 
     fn new(
@@ -62,11 +64,12 @@ impl Sub {
         channel: ChannelName,
         said: Option<ByteString>,
         feed: &Arc<Feed>,
-        from: Cursor,
+        (from, from_oldest): (Cursor, bool),
         state: State,
     ) -> Arc<Self> {
         let (session, key) = (Arc::downgrade(session), session.key());
-        Arc::new(Sub { session, key, channel, said, feed: Arc::downgrade(feed), from, state: Mutex::new(state) })
+        let (feed, state) = (Arc::downgrade(feed), Mutex::new(state));
+        Arc::new(Sub { session, key, channel, said, feed, from, from_oldest, state })
     }
 
     /// Whose it is, while that lives.
@@ -91,6 +94,11 @@ impl Sub {
     /// Where it stands.
     pub(crate) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// It is to begin with the oldest that is kept, and was given nothing yet.
+    pub(crate) fn begins_with_the_oldest(&self) -> bool {
+        self.from_oldest && matches!(&*self.state.lock(), State::Behind(catch_up) if *catch_up.cursor() == self.from)
     }
 
     /// The session has it by this subscription already.

@@ -66,6 +66,29 @@ pub trait Extension: Send + Sync + 'static {
 
 /// Extends one session (CometD's `ServerSession.Extension`): sees its messages after the server's extensions on the way
 /// in and after them on the way out. It is called while a message is fanned out, so it should be quick.
+///
+/// ```
+/// use bayeux::message::Message;
+/// use bayeux_server::LiveSession;
+/// use bayeux_server::hooks::{Flow, SessionExtension};
+/// use std::sync::Arc;
+///
+/// /// Whose session this is does not want to hear of one topic.
+/// struct Without(&'static str);
+///
+/// impl SessionExtension for Without {
+///     fn outgoing(&self, _: Option<&Arc<LiveSession>>, _: &LiveSession, message: &mut Message) -> Flow {
+///         match message.data_as::<String>() {
+///             Some(text) if text.contains(self.0) => Flow::Veto,
+///             _ => Flow::Pass,
+///         }
+///     }
+/// }
+///
+/// fn spare(session: &LiveSession) {
+///     session.add_extension(Without("football"));
+/// }
+/// ```
 pub trait SessionExtension: Send + Sync + 'static {
     /// The session has sent a message.
     fn incoming(&self, session: &Arc<LiveSession>, message: &mut Message) -> Flow {

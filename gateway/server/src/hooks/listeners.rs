@@ -103,6 +103,24 @@ pub fn on_message(
 
 /// Is told what happens to one session (CometD's `ServerSessionListener`s). Called in the middle of a fan-out: quick, and
 /// without calls that publish.
+///
+/// ```
+/// use bayeux::session::EndReason;
+/// use bayeux_server::LiveSession;
+/// use bayeux_server::hooks::SessionListener;
+///
+/// struct Farewell;
+///
+/// impl SessionListener for Farewell {
+///     fn removed(&self, session: &LiveSession, reason: EndReason) {
+///         println!("{} has gone: {reason:?}", session.tag());
+///     }
+/// }
+///
+/// fn watch(session: &LiveSession) {
+///     session.add_listener(Farewell);
+/// }
+/// ```
 pub trait SessionListener: Send + Sync + 'static {
     /// The session is there (told to those that [`ServerListener::session_added`] gave it).
     fn added(&self, session: &Arc<LiveSession>, handshake: &Message) {

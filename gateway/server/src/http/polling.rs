@@ -88,7 +88,7 @@ pub(super) async fn exchange(
                     reply.advice.get_or_insert(Advice::none()).reconnect = Reconnect::None;
                 }
             }
-            PollEnd::Ended(EndReason::Overflow) => {
+            PollEnd::Ended(EndReason::Overflow | EndReason::Gap) => {
                 replies = replies.into_iter().map(|reply| reply.refuse(unknown_session())).collect();
             }
         }

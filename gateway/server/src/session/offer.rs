@@ -27,6 +27,17 @@ pub(crate) enum Offered {
 
 impl LiveSession {
     /// Queues a message for this session alone, past the extensions, and sends it on its way.
+    ///
+    /// ```
+    /// use bayeux::delivery::{Delivery, DeliveryParts};
+    /// use bayeux_server::LiveSession;
+    /// use std::sync::Arc;
+    ///
+    /// fn greet(session: &LiveSession) {
+    ///     let parts = DeliveryParts { data: br#""welcome""#, ..DeliveryParts::default() };
+    ///     session.deliver(Arc::new(Delivery::new("/greetings".into(), &parts)));
+    /// }
+    /// ```
     pub fn deliver(&self, delivery: Arc<Delivery>) {
         self.deliver_from(None, delivery);
     }
@@ -52,6 +63,18 @@ impl LiveSession {
 
     /// Answers a message that the session has sent to a service, in the form that `remoteCall()` of CometD's clients
     /// understands.
+    ///
+    /// ```
+    /// use bayeux::message::Message;
+    /// use bayeux_server::LiveSession;
+    ///
+    /// fn double(session: &LiveSession, question: &Message) {
+    ///     match question.data_as::<i64>() {
+    ///         Some(n) => session.answer(question, 2 * n),
+    ///         None => session.answer_failure(question, "a number, please"),
+    ///     }
+    /// }
+    /// ```
     pub fn answer(&self, question: &Message, data: impl Serialize) {
         self.deliver_answer(question, true, &data);
     }

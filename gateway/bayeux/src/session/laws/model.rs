@@ -297,7 +297,7 @@ impl Checked {
                 let told = Delivery::fixed("/meta/disconnect", r#"{"channel":"/meta/disconnect","successful":true}"#);
                 self.waiting.push_back(Waiting { delivery: Arc::new(told), batch: None });
             }
-            EndReason::Expired | EndReason::Overflow => self.waiting.clear(),
+            EndReason::Expired | EndReason::Overflow | EndReason::Gap => self.waiting.clear(),
         }
         self.agrees();
         true

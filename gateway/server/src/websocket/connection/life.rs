@@ -89,6 +89,8 @@ impl Connection {
             self.close(close_code::NORMAL, "swept"); // its client was not heard for `max_processing`: as in CometD
         } else if reason == EndReason::Overflow {
             self.close(close_code::POLICY, "queue is full");
+        } else if reason == EndReason::Gap {
+            self.close(close_code::POLICY, "messages are missing");
         } else {
             // The client closes; or it stays and handshakes again, for which it has some time.
             self.wake_at(Some(Instant::now() + self.server.settings().handshake_timeout));
