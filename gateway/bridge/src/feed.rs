@@ -150,6 +150,7 @@ impl Feed {
             && let Some(task) = holders.task.take()
         {
             task.abort();
+            self.replay.iter().for_each(|replay| replay.closed());
             self.state.send_replace(FeedState::Closed);
         }
         None

@@ -140,12 +140,18 @@ impl Replay {
         self.scanner.look_again();
     }
 
+    /// The feed is closed, as nobody holds it. When it opens again it begins with what is new then, not with what came
+    /// meanwhile.
+    pub(crate) fn closed(&self) {
+        self.live.lock().take();
+    }
+
     /// What the feed had read is gone from the log: what was between is lost, and whoever relies on positions must be
     /// told. Those sessions end; their clients come back with their position, and learn that it is gone.
     pub(crate) fn lost(&self) {
         self.live.lock().take();
         let Some(server) = self.server.get() else { return };
-        for session in self.subs.sessions() {
+        for session in self.subs.sessions_of(self) {
             server.end_session(&session, EndReason::Gap);
         }
     }

@@ -1,5 +1,6 @@
 //! Subscriptions to channels of a replay mapping, and what each of them has been given.
 
+use super::Replay;
 use super::catch_up::CatchUp;
 use crate::feed::Feed;
 use bayeux::channel::ChannelName;
@@ -153,9 +154,13 @@ impl Subs {
         }
     }
 
-    /// The sessions that have any.
-    pub(crate) fn sessions(&self) -> Vec<Arc<LiveSession>> {
-        self.0.lock().values().filter_map(|subs| subs.first()?.session()).collect()
+    /// The sessions that have any of that mapping.
+    pub(crate) fn sessions_of(&self, replay: &Replay) -> Vec<Arc<LiveSession>> {
+        let of = |sub: &&Arc<Sub>| {
+            let feed = sub.feed.upgrade();
+            feed.is_some_and(|feed| feed.replay().is_some_and(|its| std::ptr::eq(Arc::as_ptr(its), replay)))
+        };
+        self.0.lock().values().filter_map(|subs| subs.iter().find(of)?.session()).collect()
     }
 
     /// The session's subscriptions by which a message on that channel reaches it.
