@@ -1,6 +1,7 @@
 //! Clients read on from a position, out of the broker's own log: after a time away, a new handshake, or from the beginning;
 //! what catches up joins what is live, with no gap and nothing twice.
 
+use connector::Cursor;
 use gateway_tests::bayeux::{self, Client, Message, Transport, Window, answer};
 use gateway_tests::gateway::Gateway;
 use gateway_tests::kafka::new_topic;
@@ -188,13 +189,8 @@ async fn seam(log: &Log, count: usize) {
 fn joined(before: &Value, later: &Value) -> Value {
     match (before, later) {
         (Value::String(before), Value::String(later)) => {
-            // Of the newest messages each log's token is enough, but this client does not look into them.
-            let mut tokens: Vec<&str> = before.split('.').collect();
-            if !tokens.contains(&&**later) {
-                tokens.push(later);
-            }
-            tokens.drain(1..tokens.len().saturating_sub(200).max(1));
-            tokens.join(".").into()
+            let joined = Cursor::parse(&format!("{before}.{later}")).expect("two tokens are one");
+            serde_json::from_str(&joined.position().to_json()).expect("JSON")
         }
         (before, Value::Null) => before.clone(),
         (_, later) => later.clone(),
